@@ -1,0 +1,1 @@
+"""Face re-ageing for photos and film (FRAN) in PyTorch Lightning."""

@@ -1,0 +1,1 @@
+"""Longitudinal training data: the same face at many ages."""
