@@ -77,9 +77,7 @@ def uniform_age_map(years: Tensor | Sequence[float] | float, height: int, width:
     """
     values = validate_years(years)
     if values.ndim > 1:
-        raise UserError(
-            f"ages must be a number or a list of numbers, not an array of shape {tuple(values.shape)}"
-        )
+        raise UserError(f"ages must be a number or a list of numbers, not an array of shape {tuple(values.shape)}")
     return (values.reshape(-1, 1, 1, 1) / YEARS_PER_UNIT).expand(-1, 1, height, width)
 
 
@@ -104,9 +102,7 @@ def regional_age_map(input_years: Tensor | float, target_years: Tensor | float, 
     return start + (target - start) * mask
 
 
-def painted_age_map(
-    path: str | os.PathLike[str], height: int | None = None, width: int | None = None
-) -> Tensor:
+def painted_age_map(path: str | os.PathLike[str], height: int | None = None, width: int | None = None) -> Tensor:
     """An age map (1, 1, H, W) from a grey image: black is 0 years, white is 100 years, 8 or 16 bit.
 
     Resized bilinearly to ``height`` x ``width`` where these are given.
@@ -118,18 +114,14 @@ def painted_age_map(
 
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if Path(path).is_file() else None
     if pixels is None:
-        raise UserError(
-            f"age map {path} is missing or no image; give a grey PNG or TIFF, black = 0, white = 100 years"
-        )
+        raise UserError(f"age map {path} is missing or no image; give a grey PNG or TIFF, black = 0, white = 100 years")
     if not np.issubdtype(pixels.dtype, np.integer):
         raise UserError(f"age map {path} has {pixels.dtype} pixels; save it with 8 or 16 bits per channel")
     full_scale = float(np.iinfo(pixels.dtype).max)
     if pixels.ndim == 3:
         colour = pixels[..., :3]
         if (colour != colour[..., :1]).any():
-            raise UserError(
-                f"age map {path} is a colour image; paint it in grey, black = 0, white = 100 years"
-            )
+            raise UserError(f"age map {path} is a colour image; paint it in grey, black = 0, white = 100 years")
         pixels = colour[..., 0]
     plane = pixels.astype(np.float32) / full_scale
     if height is not None and width is not None and plane.shape != (height, width):
@@ -144,9 +136,7 @@ def validate_age_map(age_map: Tensor, height: int, width: int) -> Tensor:
         UserError: another shape, NaN, or ages outside 0 to 100 years.
     """
     if age_map.ndim != 4 or age_map.shape[1] != 1 or age_map.shape[2:] != (height, width):
-        raise UserError(
-            f"an age map must have the shape (B, 1, {height}, {width}), not {tuple(age_map.shape)}"
-        )
+        raise UserError(f"an age map must have the shape (B, 1, {height}, {width}), not {tuple(age_map.shape)}")
     if math.prod(age_map.shape) == 0:
         raise UserError("an age map must not be empty")
     validate_years(age_map * YEARS_PER_UNIT, what="age map value")

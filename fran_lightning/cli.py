@@ -31,11 +31,7 @@ def _overview() -> str:
     rows = [*TRAINING_COMMANDS.items(), *((name, text) for name, (_, text) in COMMANDS.items())]
     width = max(len(name) for name, _ in rows)
     lines = [f"  {name:<{width}}  {text}" for name, text in rows]
-    return (
-        "usage: fran COMMAND [options]\n\n"
-        + "\n".join(lines)
-        + "\n\nfran COMMAND --help shows a command's options."
-    )
+    return "usage: fran COMMAND [options]\n\n" + "\n".join(lines) + "\n\nfran COMMAND --help shows a command's options."
 
 
 def _find_command(arguments: Sequence[str]) -> tuple[str, list[str]]:

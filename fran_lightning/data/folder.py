@@ -60,13 +60,9 @@ def read_info(root: str | os.PathLike[str]) -> DatasetInfo:
     """
     path = Path(root) / "dataset.json"
     if not Path(root).is_dir():
-        raise UserError(
-            f"dataset folder {root} does not exist; make one with `fran synthesize` or `fran import-data`"
-        )
+        raise UserError(f"dataset folder {root} does not exist; make one with `fran synthesize` or `fran import-data`")
     if not path.is_file():
-        raise UserError(
-            f"{root} has no dataset.json, so it is no dataset folder; `fran import-data` makes one"
-        )
+        raise UserError(f"{root} has no dataset.json, so it is no dataset folder; `fran import-data` makes one")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
@@ -80,9 +76,7 @@ def read_info(root: str | os.PathLike[str]) -> DatasetInfo:
             generator=content.get("generator") or {},
         )
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path} is broken ({type(error).__name__}: {error}); make the dataset again"
-        ) from error
+        raise UserError(f"{path} is broken ({type(error).__name__}: {error}); make the dataset again") from error
 
 
 def identity_name(index: int) -> str:

@@ -100,11 +100,7 @@ class DatasetWriter:
     def missing(self) -> list[int]:
         """The identities of this shard that are not written yet, in order."""
         index, count = self.shard
-        return [
-            i
-            for i in range(index, self.info.identities, count)
-            if not (self.root / identity_name(i)).is_dir()
-        ]
+        return [i for i in range(index, self.info.identities, count) if not (self.root / identity_name(i)).is_dir()]
 
     def write_identity(
         self,
