@@ -106,8 +106,13 @@ def load_generator(path: str | os.PathLike[str]) -> tuple[Generator, dict[str, A
     return generator.eval(), metadata
 
 
-def load_matching_weights(network: nn.Module, weights: Mapping[str, Any], where: str) -> None:
+def load_matching_weights(
+    network: nn.Module, weights: Mapping[str, Any], where: str, assign: bool = False
+) -> None:
     """Load ``weights`` strictly; the error names the first keys that are missing, unexpected or of another shape.
+
+    With ``assign`` the network takes over the tensors themselves: no second copy, and it may come from the
+    meta device.
 
     Raises:
         UserError: the weights belong to another architecture.
@@ -123,4 +128,4 @@ def load_matching_weights(network: nn.Module, weights: Mapping[str, Any], where:
     if problems:
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
         raise UserError(f"{where} holds the weights of another architecture: {shown}")
-    network.load_state_dict(dict(weights))
+    network.load_state_dict(dict(weights), assign=assign)
