@@ -24,7 +24,9 @@ TRAINING_COMMANDS = {
 }
 
 #: command words -> (module in ``commands/``, one line for ``fran --help``)
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "synthesize sam": ("synthesize_sam", "make training data with StyleGAN2 and SAM from the official checkpoints"),
+}
 
 
 def _overview() -> str:

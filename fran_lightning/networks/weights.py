@@ -106,9 +106,7 @@ def load_generator(path: str | os.PathLike[str]) -> tuple[Generator, dict[str, A
     return generator.eval(), metadata
 
 
-def load_matching_weights(
-    network: nn.Module, weights: Mapping[str, Any], where: str, assign: bool = False
-) -> None:
+def load_matching_weights(network: nn.Module, weights: Mapping[str, Any], where: str, assign: bool = False) -> None:
     """Load ``weights`` strictly; the error names the first keys that are missing, unexpected or of another shape.
 
     With ``assign`` the network takes over the tensors themselves: no second copy, and it may come from the

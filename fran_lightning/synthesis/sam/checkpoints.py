@@ -104,9 +104,7 @@ def _generator_size(weights: Mapping[str, Any], prefix: str, where: str) -> int:
     levels = sum(1 for name in weights if re.fullmatch(re.escape(prefix) + r"to_rgbs\.\d+\.bias", name))
     if levels == 0:
         found = ", ".join(list(weights)[:3]) or "nothing"
-        raise UserError(
-            f"{where} holds no StyleGAN2 generator: no key {prefix}to_rgbs.0.bias (it begins with {found})"
-        )
+        raise UserError(f"{where} holds no StyleGAN2 generator: no key {prefix}to_rgbs.0.bias (it begins with {found})")
     return 4 * 2**levels
 
 
