@@ -24,7 +24,12 @@ TRAINING_COMMANDS = {
 }
 
 #: command words -> (module in ``commands/``, one line for ``fran --help``)
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "import-data": ("import_data", "make a dataset folder from another layout"),
+    "check-data": ("check_data", "look at every file of a dataset folder"),
+    "pack": ("pack", "pack a dataset folder for training without decoding"),
+    "ablation": ("ablation", "draw the loss ablation's grid from finished runs"),
+}
 
 
 def _overview() -> str:
