@@ -24,7 +24,9 @@ TRAINING_COMMANDS = {
 }
 
 #: command words -> (module in ``commands/``, one line for ``fran --help``)
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "reage": ("reage", "re-age the faces of a photo"),
+}
 
 
 def _overview() -> str:
