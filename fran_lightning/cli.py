@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check-data": ("check_data", "look at every file of a dataset folder"),
     "pack": ("pack", "pack a dataset folder for training without decoding"),
     "ablation": ("ablation", "draw the loss ablation's grid from finished runs"),
+    "reage": ("reage", "re-age the faces of a photo"),
 }
 
 
