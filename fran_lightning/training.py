@@ -141,6 +141,10 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
     # main() hands on the arguments that it was given
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run from within Python")
+    # LPIPS and the averaged generator belong in eval mode
+    warnings.filterwarnings("ignore", message="Found .* module.* in eval mode at the start of training")
+    # the model summary counts bytes as for float32
+    warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
     # Lightning's own use of a tree function that torch renamed
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)

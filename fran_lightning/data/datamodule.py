@@ -96,6 +96,7 @@ class AgePairDataModule(pl.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        self.save_hyperparameters()
         self.root = Path(root)
         self.crop_size = crop_size
         self.image_size = image_size
