@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fran_lightning.perception.bundled import bundled_file
 from fran_lightning.perception.chips import as_aligned_crops, face_crops
-from fran_lightning.perception.detection import Face
+from fran_lightning.perception.face import Face
 from fran_lightning.perception.landmarks import crop_shape
 
 #: dlib's chip for this network: 64 pixels, padded by a fifth.

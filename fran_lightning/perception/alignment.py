@@ -140,7 +140,8 @@ def _margin(square: FaceSquare, shape: tuple[int, int]) -> tuple[int, int, int, 
     """The square's part of the frame and all that its mirror images need; the whole frame if it leaves the frame."""
     height, width = shape
     corners = square.corners()
-    low, high = corners.min(axis=0) - 4, corners.max(axis=0) + 5
-    if low.min() < 0 or high[0] > width or high[1] > height:
+    left, top = np.floor(corners.min(axis=0)).astype(int) - 4
+    right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 5
+    if min(left, top) < 0 or right > width or bottom > height:
         return 0, 0, width, height
-    return int(low[0]), int(low[1]), int(np.ceil(high[0])), int(np.ceil(high[1]))
+    return int(left), int(top), int(right), int(bottom)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fran_lightning.errors import UserError
 from fran_lightning.perception.alignment import FaceSquare, crop
-from fran_lightning.perception.detection import Face, check_rgb
+from fran_lightning.perception.face import Face, check_rgb
 from fran_lightning.perception.landmarks import CROP_SIZE
 
 

@@ -7,16 +7,19 @@ given to them here: every face is first cut out in FFHQ alignment, where that bo
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from fran_lightning.perception.alignment import FaceSquare, crop, template_points, transform_points
 from fran_lightning.perception.bundled import bundled_file
-from fran_lightning.perception.detection import Face, check_rgb
+from fran_lightning.perception.face import Face, check_rgb
 
 #: Pixels of the upright cut-out that dlib's networks look at; their own chips are 64 and 150 pixels of it.
 CROP_SIZE = 256
+#: Aligned squares below this many pixels show no landmarks.
+_SMALLEST_SIDE = 24
 _FILES: dict[int, tuple[str, ...]] = {
     5: ("models", "shape_predictor_5_face_landmarks.dat"),
     68: ("models", "shape_predictor_68_face_landmarks.dat"),
@@ -41,8 +44,9 @@ def hog_rectangle(size: int) -> Any:
     points = template_points(size)
     eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
     unit = np.linalg.norm(mouth - eyes)
-    low, high = eyes + (0, 0.5 * unit) - 1.22 * unit, eyes + (0, 0.5 * unit) + 1.22 * unit
-    return dlib.rectangle(*(round(float(value)) for value in (*low, *high)))
+    centre = (eyes[0], eyes[1] + 0.5 * unit)
+    corners = [value + sign * 1.22 * unit for sign in (-1, 1) for value in centre]
+    return dlib.rectangle(*(round(float(value)) for value in corners))
 
 
 def crop_shape(aligned: np.ndarray, count: Literal[5, 68]) -> Any:
@@ -59,9 +63,43 @@ def crop_landmarks(aligned: np.ndarray, count: Literal[5, 68] = 68) -> np.ndarra
 def landmarks(image: np.ndarray, face: Face, count: Literal[5, 68] = 68) -> np.ndarray:
     """Landmarks (count, 2) float64 of a detected face in a uint8 RGB image (H, W, 3), in pixels of that image.
 
-    68 points in the iBUG order: 0-16 jaw, 17-21 and 22-26 brows, 27-35 nose, 36-41 and 42-47 eyes, 48-67 mouth.
+    68 points are in the iBUG order (:class:`Face`); 5 are the corners of the eyes and the nose's base.
+    """
+    if count == 68 and face.landmarks is not None:
+        return face.landmarks
+    return _landmarks_in_square(check_rgb(image), FaceSquare.from_points(face.points), count)
+
+
+def _landmarks_in_square(image: np.ndarray, square: FaceSquare, count: Literal[5, 68]) -> np.ndarray:
+    matrix = square.to_frame(CROP_SIZE)
+    return transform_points(matrix, crop_landmarks(crop(image, square, CROP_SIZE), count))
+
+
+def five_points(landmarks68: np.ndarray) -> np.ndarray:
+    """The middles of the eyes, the nose's tip and the mouth's corners (5, 2) of 68 landmarks."""
+    eyes = [landmarks68[36:42].mean(axis=0), landmarks68[42:48].mean(axis=0)]
+    return np.stack([*eyes, *landmarks68[[30, 48, 54]]])
+
+
+def refine_face(image: np.ndarray, face: Face) -> Face:
+    """``face`` with landmarks, and with points taken from them.
+
+    The face is cut out by its points, so they are found again until the cut-out stays: a detector sees only about
+    half of a head's tilt. A face on which the landmarks disagree with the detector (a profile, say) keeps its points.
     """
     square = FaceSquare.from_points(face.points)
-    # dlib reports whole pixels, so a large face is looked at on a larger crop
-    size = int(np.clip(round(square.side), CROP_SIZE, 1024))
-    return transform_points(square.to_frame(size), crop_landmarks(crop(check_rgb(image), square, size), count))
+    if square.side < _SMALLEST_SIDE:
+        return face
+    for _ in range(3):
+        found = _landmarks_in_square(image, square, 68)
+        points = five_points(found)
+        better = FaceSquare.from_points(points)
+        moved = np.hypot(better.x - square.x, better.y - square.y) / square.side + abs(better.angle - square.angle)
+        square = better
+        if moved < 0.06:
+            break
+    first = FaceSquare.from_points(face.points)
+    shift = np.hypot(square.x - first.x, square.y - first.y)
+    if shift > 0.2 * first.side or not 0.7 < square.side / first.side < 1.4:
+        return face
+    return replace(face, points=points.astype(np.float32), landmarks=found)
