@@ -93,9 +93,7 @@ UNITS = {
         (2, 6, 5, 5),
         noise=uniform("unit.styled_conv.noise_in", (1, 1, 10, 10)),
     ),
-    "to_rgb": lambda: _styled(
-        "to_rgb", ToRGB(6, 4), (2, 6, 10, 10), rgb=uniform("unit.to_rgb.skip", (2, 3, 5, 5))
-    ),
+    "to_rgb": lambda: _styled("to_rgb", ToRGB(6, 4), (2, 6, 10, 10), rgb=uniform("unit.to_rgb.skip", (2, 3, 5, 5))),
     "se": lambda: _linear("se", SqueezeExcitation(32), (2, 32, 3, 3)),
     "ir_16_16_s2": lambda: _linear("ir_16_16_s2", IRSEUnit(16, 16, 2), (2, 16, 8, 8)),
     "ir_16_32_s2": lambda: _linear("ir_16_32_s2", IRSEUnit(16, 32, 2), (2, 16, 8, 8)),

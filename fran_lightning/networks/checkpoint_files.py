@@ -58,6 +58,8 @@ def _load_pickle(file: Path) -> Any:
     in_current_format = zipfile.is_zipfile(file)
     with file.open("rb") as stream:
         head = stream.read(2)
+    if not in_current_format and head == b"PK":
+        raise UserError(f"checkpoint {file} is truncated: its end is missing; download it again")
     if not in_current_format and head in (b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         raise UserError(
             f"checkpoint {file} is a pickle of program objects (NVIDIA publishes StyleGAN2 and StyleGAN3 so), "
