@@ -71,27 +71,44 @@ def run(args: Namespace) -> None:
     _check(args)
     from fran_lightning.synthesis.sam.checkpoints import load_sam
     from fran_lightning.synthesis.sam.memory import memory_errors
+    from fran_lightning.synthesis.sam.predictor import IdentitySynthesis, make_trainer, run_synthesis
     from fran_lightning.synthesis.sam.report import write_report
 
+    should_report = True
     with memory_errors():
+        # everything that can be wrong comes before the folder is made
+        _quiet_lightning()
+        trainer = make_trainer(args.accelerator, args.devices, args.num_nodes)
         sam = load_sam(args.sam_checkpoint)
-        photos, passed_over = _photos(args)
         settings = RenderSettings(
             ages=parse_ages(args.ages),
             image_size=_image_size(args.image_size, sam.output_size),
             batch_size=args.batch_size,
             precision=args.precision,
         )
+        _check_memory(args, sam, settings)
+        photos, passed_over = _photos(args)
+        source = photos or _sampled_faces(args, sam, settings)
+        gate = None if args.no_gate else _gate(args)
         info = _dataset_info(args, settings, photos)
         writer = DatasetWriter(args.out, info, shard=parse_shard(args.shard), image_format=args.image_format)
-        if writer.missing() and not _synthesise(args, sam, photos, writer, settings):
-            # another process of this run writes the report
-            return
-    summary = write_report(writer.root, passed_over)
-    print(
-        f"{args.out}: {summary['identities_written']} of {summary['identities_planned']} identities, "
-        f"{summary['candidates_rejected']} candidates rejected"
-    )
+        if writer.missing():
+            # one thread keeps up with a CPU; a GPU outruns several PNG encoders
+            threads = min(8, os.cpu_count() or 1) if _on_gpu(args) else 1
+            module = IdentitySynthesis(sam, source, writer, settings, gate, writer_threads=threads)
+            should_report = run_synthesis(trainer, module)
+    if should_report:
+        summary = write_report(writer.root, passed_over)
+        print(
+            f"{args.out}: {summary['identities_written']} of {summary['identities_planned']} identities, "
+            f"{summary['candidates_rejected']} candidates rejected"
+        )
+
+
+def _on_gpu(args: Namespace) -> bool:
+    import torch
+
+    return args.accelerator != "cpu" and torch.cuda.is_available()
 
 
 def _check(args: Namespace) -> None:
@@ -109,6 +126,10 @@ def _check(args: Namespace) -> None:
         raise UserError(f"--truncation {args.truncation:g} must lie between 0 and 2; 0.5 to 1 are usual")
     if args.seed < 0:
         raise UserError(f"--seed {args.seed} must not be negative")
+    if args.accelerator == "gpu" and not _on_gpu(args):
+        raise UserError("--accelerator gpu: PyTorch finds no GPU here; use --accelerator cpu, or look at the driver")
+    if args.precision == "float16" and not _on_gpu(args):
+        raise UserError("--precision float16 needs a GPU; on a CPU use float32 or bfloat16")
     if args.batch_size < 0:
         raise UserError(f"--batch-size {args.batch_size} must be 0 (chosen for you) or more")
 
@@ -172,29 +193,15 @@ def _checksum(path: str | None) -> str | None:
         raise UserError(f"checkpoint {path} cannot be read ({error.strerror})") from error
 
 
-def _synthesise(
-    args: Namespace, sam: SAM, photos: PhotoFaces | None, writer: DatasetWriter, settings: RenderSettings
-) -> bool:
-    """Make the missing identities; True on the process that writes the report."""
-    import torch
-
+def _check_memory(args: Namespace, sam: SAM, settings: RenderSettings) -> None:
+    if _on_gpu(args):
+        # its own allocator tells, and at once
+        return
     from fran_lightning.synthesis.sam.memory import available_bytes, require_memory, synthesis_bytes
-    from fran_lightning.synthesis.sam.predictor import IdentitySynthesis, run_synthesis
 
-    on_gpu = args.accelerator != "cpu" and torch.cuda.is_available()
-    if not on_gpu:
-        if settings.precision == "float16":
-            raise UserError("--precision float16 needs a GPU; on a CPU use float32 or bfloat16")
-        files = (args.sam_checkpoint, args.stylegan_checkpoint, args.age_checkpoint, args.identity_checkpoint)
-        weights = sum(os.path.getsize(file) for file in files if file is not None)
-        require_memory(weights + synthesis_bytes(sam.output_size, max(1, settings.batch_size)), available_bytes())
-    source = photos or _sampled_faces(args, sam, settings)
-    gate = None if args.no_gate else _gate(args)
-    # one thread keeps up with a CPU; a GPU outruns several PNG encoders
-    threads = min(8, os.cpu_count() or 1) if on_gpu else 1
-    module = IdentitySynthesis(sam, source, writer, settings, gate, writer_threads=threads)
-    _quiet_lightning()
-    return run_synthesis(module, args.accelerator, args.devices, args.num_nodes)
+    files = (args.sam_checkpoint, args.stylegan_checkpoint, args.age_checkpoint, args.identity_checkpoint)
+    weights = sum(os.path.getsize(file) for file in files if file is not None and os.path.isfile(file))
+    require_memory(weights + synthesis_bytes(sam.output_size, max(1, settings.batch_size)), available_bytes())
 
 
 def _sampled_faces(args: Namespace, sam: SAM, settings: RenderSettings) -> FaceSource:

@@ -151,14 +151,14 @@ class IdentityProgress(pl.Callback):
         self._open.close()
 
 
-def run_synthesis(module: IdentitySynthesis, accelerator: str, devices: int | str, num_nodes: int) -> bool:
-    """Make every missing identity; True on the one process that should write the summary.
+def make_trainer(accelerator: str, devices: int | str, num_nodes: int) -> pl.Trainer:
+    """Lightning's distribution: the processes, and who they are under SLURM or torchrun.
 
     Raises:
         UserError: an accelerator, or a number of devices, that this machine does not have.
     """
     try:
-        trainer = pl.Trainer(
+        return pl.Trainer(
             accelerator=accelerator,
             devices=devices,
             num_nodes=num_nodes,
@@ -170,8 +170,12 @@ def run_synthesis(module: IdentitySynthesis, accelerator: str, devices: int | st
             deterministic=True,
             callbacks=[IdentityProgress()],
         )
-    except MisconfigurationException as error:
-        raise UserError(f"this machine cannot do that: {error}") from error
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise UserError(f"--accelerator {accelerator} --devices {devices} cannot be had here: {error}") from error
+
+
+def run_synthesis(trainer: pl.Trainer, module: IdentitySynthesis) -> bool:
+    """Make every missing identity; True on the one process that should write the summary."""
     set_float32_products(module.settings.precision)
     try:
         trainer.predict(module, return_predictions=False)
