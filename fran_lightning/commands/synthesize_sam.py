@@ -46,16 +46,9 @@ def configure(parser: ArgumentParser) -> None:
     add("--truncation", type=float, default=0.7, help="psi of StyleGAN2: 0 is the mean face, 1 the full variety")
     add("--image-size", type=int | None, default=None, help="side of the images (default: the network's, 1024)")
     add("--image-format", type=ImageFormat, default="png", help="png and webp are lossless, jpg has quality 95")
-    add(
-        "--stylegan-checkpoint",
-        type=str | None,
-        default=None,
-        help="stylegan2-ffhq-config-f.pt; SAM's file has it, too",
-    )
+    add("--stylegan-checkpoint", type=str | None, default=None, help="stylegan2-ffhq-config-f.pt (default: SAM's own)")
     add("--age-checkpoint", type=str | None, default=None, help="dex_age_classifier.pth: a second age judge")
-    add(
-        "--identity-checkpoint", type=str | None, default=None, help="model_ir_se50.pth: a second identity for the gate"
-    )
+    add("--identity-checkpoint", type=str | None, default=None, help="model_ir_se50.pth: a second identity judge")
     add("--no-gate", action="store_true", help="accept every face, and measure nothing")
     parser.add_class_arguments(GateThresholds, "gate")
     add("--shard", type=str, default="0/1", help="i/n: make the identities i, i + n, i + 2n, ...")
@@ -88,6 +81,9 @@ def run(args: Namespace) -> None:
         )
         _check_memory(args, sam, settings)
         photos, passed_over = _photos(args)
+        if trainer.is_global_zero:
+            for line in passed_over:
+                print(f"fran: passed over: {line}", file=sys.stderr)
         source = photos or _sampled_faces(args, sam, settings)
         gate = None if args.no_gate else _gate(args)
         info = _dataset_info(args, settings, photos)
@@ -152,8 +148,6 @@ def _photos(args: Namespace) -> tuple[PhotoFaces | None, list[str]]:
     from fran_lightning.synthesis.sam.faces import PhotoFaces, find_photos
 
     photos, passed_over = find_photos(args.from_photos, args.aligned)
-    for line in passed_over:
-        print(f"fran: passed over: {line}", file=sys.stderr)
     return PhotoFaces(photos), passed_over
 
 

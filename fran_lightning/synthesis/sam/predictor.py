@@ -62,13 +62,15 @@ class IdentitySynthesis(pl.LightningModule):
         self.writer = writer
         self.settings = settings
         self.gate = gate
+        # read before the processes meet: afterwards the first of them may have written something already
+        self._missing = writer.missing()
         self._threads = ThreadPoolExecutor(max_workers=writer_threads, thread_name_prefix="write")
         self._writing: deque[Future[Path]] = deque()
         self._writer_threads = writer_threads
 
     def predict_dataloader(self) -> DataLoader[int]:
         """The missing identities that fall to this process."""
-        mine = self.writer.missing()[self.trainer.global_rank :: self.trainer.world_size]
+        mine = self._missing[self.trainer.global_rank :: self.trainer.world_size]
         return DataLoader(mine or [_NOTHING], batch_size=1)
 
     def on_predict_start(self) -> None:
@@ -89,6 +91,7 @@ class IdentitySynthesis(pl.LightningModule):
     def on_predict_end(self) -> None:
         while self._writing:
             self._writing.popleft().result()
+        self._threads.shutdown()
 
     def make_identity(self, identity: int) -> tuple[np.ndarray, dict[str, Any]]:
         """Images uint8 (ages, S, S, 3) of the first candidate that the gate accepts, and ``identity.json``.
