@@ -24,7 +24,9 @@ TRAINING_COMMANDS = {
 }
 
 #: command words -> (module in ``commands/``, one line for ``fran --help``)
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "synthesize parametric": ("synthesize_parametric", "make longitudinal faces with a parametric head"),
+}
 
 
 def _overview() -> str:
