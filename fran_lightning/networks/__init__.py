@@ -1,0 +1,1 @@
+"""Generators, the discriminator and their weight files. Nothing here knows of Lightning or W&B."""

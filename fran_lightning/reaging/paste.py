@@ -1,0 +1,68 @@
+"""Bringing a crop's delta back into the frame: the delta is added, the crop is never pasted.
+
+So the frame keeps its own grain and sharpness, and where the delta is zero its pixels stay as they are, to the bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fran_lightning.perception.alignment import FaceSquare
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Values (h, w[, C]) float32 for the part of a frame whose upper left pixel is ``left``, ``top``."""
+
+    left: int
+    top: int
+    values: np.ndarray
+
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of the frame that the patch covers."""
+        height, width = self.values.shape[:2]
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+
+def bring_back(values: np.ndarray, square: FaceSquare, height: int, width: int) -> Patch:
+    """Crop values (S, S[, C]) float32 at the frame's own resolution.
+
+    The values must fall to zero at the crop's border, or the border shows. Cubic interpolation; where the crop is
+    denser than the frame it is averaged first. Values of zero stay zero, but for the two pixels beside others.
+    """
+    import cv2
+
+    size = values.shape[0]
+    coarse = max(1, round(size / square.side))
+    if coarse > 1:
+        size = max(1, round(size / coarse))
+        values = cv2.resize(values, (size, size), interpolation=cv2.INTER_AREA)
+    left, top, right, bottom = square.bounds(height, width)
+    if right <= left or bottom <= top:
+        return Patch(0, 0, np.zeros((0, 0, *values.shape[2:]), dtype=np.float32))
+    matrix = square.to_crop(size)
+    matrix[:, 2] += matrix[:, :2] @ (left, top)
+    # warpAffine wants the way from the result's pixels to the source's
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    border = cv2.BORDER_CONSTANT
+    region = cv2.warpAffine(values, matrix, (right - left, bottom - top), flags=flags, borderMode=border)
+    return Patch(left, top, region)
+
+
+def add_delta(image: np.ndarray, delta: Patch) -> None:
+    """Add a delta in the network's units (a span of 2 from black to white) to an image (H, W, C), in place.
+
+    Integer images are rounded and clipped. Float images are in [-1, 1]; values that lie beyond it already may stay
+    there, but the delta does not carry any pixel further out.
+    """
+    region = image[delta.window()]
+    if image.dtype.kind == "f":
+        result = region + delta.values
+        np.clip(result, np.minimum(region, -1), np.maximum(region, 1), out=result)
+    else:
+        white = np.iinfo(image.dtype).max
+        result = np.rint(region + delta.values * np.float32(white / 2))
+        np.clip(result, 0, white, out=result)
+    region[...] = result
