@@ -21,7 +21,12 @@ from fran_lightning.losses import (
 )
 from fran_lightning.networks.discriminator import PatchDiscriminator
 from fran_lightning.networks.generator import Generator
-from fran_lightning.networks.weights import Architecture, build_generator, load_matching_weights
+from fran_lightning.networks.weights import (
+    Architecture,
+    build_generator,
+    load_generator,
+    load_matching_weights,
+)
 from fran_lightning.perceptual import LpipsChoice, LpipsWeights, build_lpips, choose_lpips
 
 _LPIPS_PREFIX = "lpips."
@@ -63,6 +68,8 @@ class FRANModule(pl.LightningModule):
         gradient_clip: largest norm of each network's gradient; 0 is off.
         channels_last: memory layout of the networks; faster on CPUs and on GPUs with tensor cores.
         compile: compile the networks with ``torch.compile``.
+        init_from: run folder or ``generator.safetensors`` whose generator a new run begins with, for example one
+            trained on the embedded data; it must have the same architecture.
         seed: recorded with the run.
     """
 
@@ -96,6 +103,7 @@ class FRANModule(pl.LightningModule):
         gradient_clip: float = 1.0,
         channels_last: bool = True,
         compile: bool = False,
+        init_from: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -107,6 +115,9 @@ class FRANModule(pl.LightningModule):
         self.strict_loading = False
 
         self.generator = build_generator(self._generator_config())
+        if init_from is not None:
+            trained, _ = load_generator(init_from)
+            load_matching_weights(self.generator, trained.state_dict(), init_from)
         self.averaged_generator = AveragedModel(
             self.generator, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True
         )
