@@ -57,7 +57,7 @@ def main(args: Sequence[str] | None = None) -> int:
             skipped[name] = str(error)
             print(f"{name}: not measured: {error}", file=sys.stderr)
     if options.out is not None:
-        _write(options.out, machine, tables, skipped)
+        write_report(options.out, machine, tables, skipped)
     return 1 if skipped else 0
 
 
@@ -82,7 +82,8 @@ def _output(text: str) -> Path:
     return path
 
 
-def _write(path: Path, machine: Machine, tables: dict[str, Table], skipped: dict[str, str]) -> None:
+def write_report(path: Path, machine: Machine, tables: dict[str, Table], skipped: dict[str, str]) -> None:
+    """Write the results as Markdown or JSON, by the suffix of ``path``; ``skipped``: reason by benchmark."""
     if path.suffix == ".json":
         results = {name: table.to_json() for name, table in tables.items()}
         write_json(path, {"machine": machine.to_json(), "tables": results, "skipped": skipped})
