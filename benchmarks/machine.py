@@ -64,6 +64,17 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has done all that was asked of it, before a clock is read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The largest memory so far: allocated by this process on a GPU, or resident in the system's memory."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_resident_bytes()
+
+
 def peak_resident_bytes() -> int:
     """The largest resident memory of this process so far, in bytes, the interpreter and its libraries included."""
     status = Path("/proc/self/status")

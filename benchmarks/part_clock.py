@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.profilers import Profiler
 from torch import nn
 
+from benchmarks.machine import synchronize
 from fran_lightning.module import FRANModule
 
 Part = Literal["generator", "discriminator", "lpips", "data", "other"]
@@ -78,6 +79,5 @@ class PartClock(Profiler):
             self.switch("other")
 
     def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        synchronize(self.device)
         return time.perf_counter()

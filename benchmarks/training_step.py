@@ -7,14 +7,11 @@ peaks of memory do not mix: warm-up steps, steps for pairs per second and memory
 
 from __future__ import annotations
 
+import itertools
 import logging
-import multiprocessing
-import sys
 import tempfile
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +20,9 @@ import pytorch_lightning as pl
 import torch
 import yaml
 
-from benchmarks.machine import available_cores, peak_resident_bytes
+from benchmarks.machine import available_cores, peak_memory_bytes, synchronize
 from benchmarks.part_clock import PARTS, Part, PartClock
+from benchmarks.processes import measure_apart
 from benchmarks.sample_data import write_sample_dataset
 from benchmarks.table import Cell, Table
 from fran_lightning.data.datamodule import AgePairDataModule
@@ -84,47 +82,51 @@ def run(quick: bool, device: torch.device) -> Table:
     """The networks of the laptop and the paper scale with the complete objective."""
     on_cuda = device.type == "cuda"
     sizes = (128,) if quick else (128, 256, 512)
+    configurations = list(itertools.product(SCALES, sizes, PRECISIONS))
     # decided once and without a download, so that every process takes the same
     lpips = choose_lpips("auto", download=False)
     rows: list[list[Cell]] = []
-    with (
-        tempfile.TemporaryDirectory(prefix="fran-bench-") as folder,
-        progress_bar("Training step", len(SCALES) * len(sizes) * len(PRECISIONS), "settings") as bar,
-    ):
+    with tempfile.TemporaryDirectory(prefix="fran-bench-") as folder:
         roots = {size: write_sample_dataset(Path(folder) / str(size), size) for size in sizes}
         for root in roots.values():
             pack_dataset(root)
-        for scale in SCALES:
-            for size in sizes:
-                for precision, precision_name in PRECISIONS.items():
-                    setting = Setting(
-                        root=str(roots[size]),
-                        scale=scale,
-                        size=size,
-                        # on a CPU as many pixels as 8 pairs of 128 px: more would only take longer
-                        batch_size=BATCH_SIZE if on_cuda else max(1, BATCH_SIZE * 128**2 // size**2),
-                        precision=precision,
-                        lpips=lpips,
-                        device=str(device),
-                        workers=min(8, available_cores()) if on_cuda else 0,
-                        seconds=3.0 if quick else 10.0,
-                    )
-                    figures = measure_in_new_process(setting)
-                    rows.append([scale, size, precision_name, setting.batch_size, *_cells(figures)])
-                    bar.advance()
-    memory = "allocated on the GPU" if on_cuda else "of the whole process (interpreter, libraries, data)"
+        with progress_bar("Training step", len(configurations), "settings") as bar:
+            for scale, size, precision in configurations:
+                setting = Setting(
+                    root=str(roots[size]),
+                    scale=scale,
+                    size=size,
+                    # on a CPU as many pixels as 8 pairs of 128 px: more would only take longer
+                    batch_size=BATCH_SIZE if on_cuda else max(1, BATCH_SIZE * 128**2 // size**2),
+                    precision=precision,
+                    lpips=lpips,
+                    device=str(device),
+                    workers=min(8, available_cores()) if on_cuda else 0,
+                    seconds=3.0 if quick else 10.0,
+                )
+                figures = measure_apart(measure, setting)
+                rows.append([scale, size, PRECISIONS[precision], setting.batch_size, *_cells(figures)])
+                bar.advance()
     return Table(
         title="Training step",
         columns=["network", "px", "precision", "batch", "pairs/s", "peak GB", *(f"{_title(part)} %" for part in PARTS)],
         rows=rows,
-        notes=(
-            "The objective of the paper (`l1_lpips_adv`) with the networks of `experiments/scale/`: "
-            f"{model_settings('laptop')['base_channels']} base channels at laptop scale, "
-            f"{model_settings('paper')['base_channels']} at paper scale; LPIPS weights `{lpips}`. Packed images as "
-            f"large as the crops. Peak memory {memory}; a dash means that memory did not suffice. The last columns "
-            "divide the time of a step; the networks' parts include their backward passes and optimizers "
-            "(`benchmarks/part_clock.py` says how that is measured)."
-        ),
+        notes=_notes(lpips, on_cuda),
+    )
+
+
+def _notes(lpips: LpipsWeights, on_cuda: bool) -> str:
+    models = {scale: model_settings(scale) for scale in SCALES}
+    channels = " and ".join(f"{scale} ({model['base_channels']} base channels)" for scale, model in models.items())
+    same = [scale for scale, model in models.items() if not model.get("lpips_float32", True)]
+    in_bf16 = f"LPIPS follows the precision at {' and '.join(same)} scale, and is else" if same else "LPIPS is"
+    memory = "allocated on the GPU" if on_cuda else "of the whole process with interpreter, libraries and data"
+    return (
+        f"The objective of the paper (`l1_lpips_adv`) with the networks of the scales {channels}; LPIPS weights "
+        f"`{lpips}`. {in_bf16} computed in fp32. Packed images as large as the crops. Peak memory {memory}; a dash "
+        "means that memory did not suffice. The last columns divide the time of a step: the networks' parts include "
+        "their backward passes and optimizers, data is reading, transfer and colour jitter "
+        "(`benchmarks/part_clock.py` says how that is measured)."
     )
 
 
@@ -145,17 +147,6 @@ def model_settings(scale: str) -> dict[str, Any]:
         content = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text(encoding="utf-8"))
         settings |= content.get("model") or {}
     return settings
-
-
-def measure_in_new_process(setting: Setting) -> Figures | None:
-    """Measure ``setting`` in a fresh process; None where memory did not suffice."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            return pool.submit(measure, setting).result()
-        except (BrokenProcessPool, torch.OutOfMemoryError):
-            # the first means that the process was killed, which is what Linux does when memory runs out
-            print(f"not measured, the process ran out of memory or was killed: {setting}", file=sys.stderr)
-            return None
 
 
 def measure(setting: Setting) -> Figures:
@@ -217,7 +208,7 @@ class _Stages(pl.Callback):
             elapsed = self._now() - self._start
             if self._counted >= self.MINIMUM_STEPS and elapsed >= self.setting.seconds:
                 self.pairs_per_second = self._counted * self.setting.batch_size / elapsed
-                self.memory = self._peak_memory()
+                self.memory = peak_memory_bytes(self.device)
                 self._left_on_clock = max(1, self._counted // 2)
                 self.clock.attach(pl_module)
         else:
@@ -227,11 +218,5 @@ class _Stages(pl.Callback):
                 trainer.should_stop = True
 
     def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        synchronize(self.device)
         return time.perf_counter()
-
-    def _peak_memory(self) -> int:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
-        return peak_resident_bytes()

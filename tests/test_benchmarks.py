@@ -13,9 +13,10 @@ import torch
 from benchmarks.__main__ import find_benchmarks, main, write_report
 from benchmarks.machine import this_machine
 from benchmarks.part_clock import PARTS, Part, PartClock
+from benchmarks.processes import measure_apart
 from benchmarks.sample_data import write_sample_dataset
 from benchmarks.table import Table
-from benchmarks.training_step import Setting, measure_in_new_process, model_settings
+from benchmarks.training_step import Setting, measure, model_settings
 from fran_lightning.data.check import check_dataset
 from fran_lightning.data.datamodule import AgePairDataModule
 from fran_lightning.data.pack import pack_dataset
@@ -121,7 +122,7 @@ def test_a_training_step_is_measured_in_its_own_process(small_dataset: Path) -> 
         workers=0,
         seconds=0.0,
     )
-    figures = measure_in_new_process(setting)
+    figures = measure_apart(measure, setting)
     assert figures is not None
     assert figures.pairs_per_second > 0
     assert figures.memory > 50e6  # torch alone takes more

@@ -21,8 +21,9 @@ def with_parameters(path: Path, parameters: str) -> nbformat.NotebookNode:
 
 
 def execute(notebook: nbformat.NotebookNode) -> None:
-    # in this folder, the kernel imports this checkout's package
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT)}}).execute()
+    # in this folder, the kernel imports this checkout's package; a busy machine takes minutes to start it
+    resources = {"metadata": {"path": str(ROOT)}}
+    NotebookClient(notebook, timeout=1200, startup_timeout=600, resources=resources).execute()
 
 
 def pictures(notebook: nbformat.NotebookNode) -> dict[str, int]:
