@@ -1,21 +1,20 @@
 """Seconds per identity and peak memory of SAM at several sizes, with random weights.
 
-Every setting runs in a process of its own, so that peaks of memory do not mix. The weights are random: they cost the
-same arithmetic as the official ones. Writing image files and the quality gate are not part of the figures.
+The weights are random: they cost the same arithmetic as the official ones. Writing image files and the quality gate
+are not part of the figures.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import peak_resident_bytes
+from benchmarks.processes import measure_apart
 from benchmarks.table import Cell, Table
 from fran_lightning.ages import DEFAULT_AGES
 from fran_lightning.progress import progress_bar
@@ -65,12 +64,13 @@ def settings(quick: bool, device: torch.device) -> list[Setting]:
 
 
 def run(quick: bool, device: torch.device) -> Table:
-    """Measure all settings; one that does not fit into memory is left empty."""
-    rows = []
+    """Measure all settings; the figures of one that does not fit into memory are left out."""
+    rows: list[list[Cell]] = []
     chosen = settings(quick, device)
     with progress_bar("SAM", len(chosen), "settings") as bar:
         for setting in chosen:
-            rows.append(_measure_apart(setting))
+            figures = measure_apart(measure, setting) or [None] * (len(COLUMNS) - 2)
+            rows.append([setting.size, setting.precision, *figures])
             bar.advance()
     return Table(
         "SAM synthesis",
@@ -80,16 +80,6 @@ def run(quick: bool, device: torch.device) -> Table:
         "its share is of what a large matrix product reaches here in the number format of most layers. Peak memory is "
         "of the process on a CPU, of the allocator on a GPU.",
     )
-
-
-def _measure_apart(setting: Setting) -> list[Cell]:
-    context = multiprocessing.get_context("spawn")
-    head: list[Cell] = [setting.size, setting.precision]
-    try:
-        with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-            return head + pool.submit(measure, setting).result()
-    except (BrokenProcessPool, torch.OutOfMemoryError):
-        return head + [None] * (len(COLUMNS) - len(head))
 
 
 def measure(setting: Setting) -> list[Cell]:
@@ -122,7 +112,7 @@ def measure(setting: Setting) -> list[Cell]:
     return [batch, encoder, generator, identity, 3600 / identity, rate / 1e12, share, peak / 1e9]
 
 
-def _seconds(work, device: torch.device, repeats: int = 3) -> float:
+def _seconds(work: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
     """The least time of ``work`` after one call to warm up: what others do on the machine only adds to it."""
     best = float("inf")
     for attempt in range(repeats + 1):
