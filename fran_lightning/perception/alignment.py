@@ -92,43 +92,49 @@ class FaceSquare:
         cosine, sine = np.cos(self.angle), np.sin(self.angle)
         return signs @ np.array([[cosine, sine], [-sine, cosine]]) + (self.x, self.y)
 
-    def bounds(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """The part of a ``height`` x ``width`` frame that the square touches: left, top, right, bottom.
-
-        Right and bottom are exclusive; the part may be empty.
-        """
-        corners = self.corners()
-        left, top = np.floor(corners.min(axis=0)).astype(int)
-        right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 1
-        clip = (max(left, 0), max(top, 0), min(right, width), min(bottom, height))
-        return int(clip[0]), int(clip[1]), int(max(clip[2], clip[0])), int(max(clip[3], clip[1]))
-
-    def scaled(self, factor_x: float, factor_y: float | None = None) -> FaceSquare:
-        """The same square in a frame resized by ``factor_x`` (and, where centres differ, ``factor_y``)."""
-        factor_y = factor_x if factor_y is None else factor_y
-        return FaceSquare(
-            (self.x + 0.5) * factor_x - 0.5, (self.y + 0.5) * factor_y - 0.5, self.side * factor_x, self.angle
-        )
-
 
 def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points (N, 2) moved by an affine ``matrix`` (2, 3)."""
     return np.asarray(points, dtype=np.float64) @ matrix[:, :2].T + matrix[:, 2]
 
 
+def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """The affine matrix (2, 3) that applies ``inner`` first and ``outer`` second."""
+    return outer @ np.vstack([inner, (0, 0, 1)])
+
+
+def magnification(matrix: np.ndarray) -> float:
+    """By how much an affine matrix (2, 3) enlarges lengths, on the geometric mean of both directions."""
+    return float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+
+
+def pixel_grid_matrix(factor: float) -> np.ndarray:
+    """The matrix from pixels of a grid to those of one ``factor`` times as fine: corners stay, centres do not."""
+    return np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2]])
+
+
 def crop(image: np.ndarray, square: FaceSquare, size: int) -> np.ndarray:
     """Cut ``square`` out of an image (H, W) or (H, W, C), upright, as (size, size[, C]) of the same type.
 
-    Cubic interpolation; where the crop is smaller than the square, the image is sampled several times as densely
-    and averaged, so that nothing aliases. What lies outside the frame is its mirror image.
+    As :func:`sample`.
+    """
+    return sample(image, square.to_frame(size), size)
+
+
+def sample(image: np.ndarray, to_image: np.ndarray, size: int) -> np.ndarray:
+    """A crop (size, size[, C]) of an image (H, W[, C]), where ``to_image`` (2, 3) leads from crop to image pixels.
+
+    Cubic interpolation; where the crop is coarser than the image, the image is sampled several times as densely and
+    averaged, so that nothing aliases. What lies outside the image is its mirror image.
     """
     import cv2
 
-    dense = size * max(1, round(square.side / size))
-    left, top, right, bottom = _margin(square, image.shape[:2])
-    region = np.ascontiguousarray(image[top:bottom, left:right])
-    matrix = square.to_frame(dense)
+    finer = max(1, round(magnification(to_image)))
+    dense = size * finer
+    matrix = compose(to_image, pixel_grid_matrix(1 / finer))
+    left, top, right, bottom = _needed_part(matrix, dense, image.shape[:2])
     matrix[:, 2] -= (left, top)
+    region = np.ascontiguousarray(image[top:bottom, left:right])
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     result = cv2.warpAffine(region, matrix, (dense, dense), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
     if dense != size:
@@ -136,12 +142,13 @@ def crop(image: np.ndarray, square: FaceSquare, size: int) -> np.ndarray:
     return result
 
 
-def _margin(square: FaceSquare, shape: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The square's part of the frame and all that its mirror images need; the whole frame if it leaves the frame."""
+def _needed_part(to_image: np.ndarray, size: int, shape: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The part of an image that a crop shows; the whole image if the crop leaves it, for its mirror images."""
     height, width = shape
-    corners = square.corners()
-    left, top = np.floor(corners.min(axis=0)).astype(int) - 4
-    right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 5
+    last = size - 1
+    corners = transform_points(to_image, np.array([(0, 0), (last, 0), (last, last), (0, last)]))
+    left, top = np.floor(corners.min(axis=0)).astype(int) - 3
+    right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 4
     if min(left, top) < 0 or right > width or bottom > height:
         return 0, 0, width, height
     return int(left), int(top), int(right), int(bottom)

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fran_lightning.perception.alignment import FaceSquare
+from fran_lightning.perception.alignment import (
+    FaceSquare,
+    compose,
+    magnification,
+    pixel_grid_matrix,
+    transform_points,
+)
 
 
 @dataclass(frozen=True)
@@ -27,28 +33,37 @@ class Patch:
 
 
 def bring_back(values: np.ndarray, square: FaceSquare, height: int, width: int) -> Patch:
-    """Crop values (S, S[, C]) float32 at the frame's own resolution.
+    """Crop values (S, S[, C]) float32 at the resolution of a ``height`` x ``width`` frame. As :func:`spread`."""
+    return spread(values, square.to_frame(values.shape[0]), height, width)
 
-    The values must fall to zero at the crop's border, or the border shows. Cubic interpolation; where the crop is
-    denser than the frame it is averaged first. Values of zero stay zero, but for the two pixels beside others.
+
+def spread(values: np.ndarray, to_image: np.ndarray, height: int, width: int) -> Patch:
+    """Crop values (S, S[, C]) float32 on the pixel grid of a ``height`` x ``width`` image.
+
+    ``to_image`` (2, 3) leads from crop to image pixels. The values must fall to zero at the crop's border, or the
+    border shows. Cubic interpolation; where the crop is denser than the image it is averaged first. Values of zero
+    stay zero, but for the two pixels beside others.
     """
     import cv2
 
     size = values.shape[0]
-    coarse = max(1, round(size / square.side))
-    if coarse > 1:
-        size = max(1, round(size / coarse))
-        values = cv2.resize(values, (size, size), interpolation=cv2.INTER_AREA)
-    left, top, right, bottom = square.bounds(height, width)
+    coarser = max(1, round(1 / magnification(to_image)))
+    if coarser > 1:
+        small = max(1, round(size / coarser))
+        values = cv2.resize(values, (small, small), interpolation=cv2.INTER_AREA)
+        to_image = compose(to_image, pixel_grid_matrix(size / small))
+        size = small
+    edge = np.array([(-0.5, -0.5), (size - 0.5, -0.5), (size - 0.5, size - 0.5), (-0.5, size - 0.5)])
+    corners = transform_points(to_image, edge)
+    left, top = np.maximum(np.floor(corners.min(axis=0)).astype(int), 0)
+    right, bottom = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, (width, height))
     if right <= left or bottom <= top:
         return Patch(0, 0, np.zeros((0, 0, *values.shape[2:]), dtype=np.float32))
-    matrix = square.to_crop(size)
-    matrix[:, 2] += matrix[:, :2] @ (left, top)
-    # warpAffine wants the way from the result's pixels to the source's
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    border = cv2.BORDER_CONSTANT
-    region = cv2.warpAffine(values, matrix, (right - left, bottom - top), flags=flags, borderMode=border)
-    return Patch(left, top, region)
+    matrix = to_image.copy()
+    matrix[:, 2] -= (left, top)
+    shape = (int(right - left), int(bottom - top))
+    region = cv2.warpAffine(values, matrix, shape, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
+    return Patch(int(left), int(top), region)
 
 
 def add_delta(image: np.ndarray, delta: Patch) -> None:
