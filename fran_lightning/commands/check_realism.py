@@ -51,7 +51,11 @@ def run(args: Namespace) -> None:
         cells = []
         for root in roots:
             value = figures[root][key]
-            mark = "" if math.isnan(value) else (" [green]yes[/]" if figure.meets(value) else " [red]no[/]")
+            mark = (
+                ""
+                if math.isnan(value) or not figure.bar
+                else (" [green]yes[/]" if figure.meets(value) else " [red]no[/]")
+            )
             cells.append(("-" if math.isnan(value) else figure.style.format(value)) + mark)
         table.add_row(figure.name, figure.bar, *cells)
     Console(width=max(100, 60 + 22 * len(roots))).print(table)

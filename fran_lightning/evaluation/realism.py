@@ -7,6 +7,7 @@ that parametric data should meet; real re-aged faces (SAM) are the natural neigh
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -76,6 +77,7 @@ class Judgement:
         embedding: dlib's identity vector (128,), NaN without a face.
         point_error: median distance of YuNet's points from the true ones over the distance of the eyes; NaN if
             unknown.
+        landmark_error: the same of dlib's landmarks.
         colour, contrast, spectrum: mean RGB (3,), standard deviation of the luminance (1,), logarithm of the radial
             power spectrum (SPECTRUM_BANDS,) of the aligned crop.
     """
@@ -85,6 +87,7 @@ class Judgement:
     years: float
     embedding: np.ndarray
     point_error: float
+    landmark_error: float
     colour: np.ndarray
     contrast: np.ndarray
     spectrum: np.ndarray
@@ -128,17 +131,20 @@ class Judges:
         hog = len(detect_hog(image)) > 0
         if not faces:
             nothing = np.full(128, np.nan, np.float32)
-            return Judgement(0.0, hog, np.nan, nothing, np.nan, *_statistics(_whole(image)))
+            return Judgement(0.0, hog, np.nan, nothing, np.nan, np.nan, *_statistics(_whole(image)))
         face = faces[0]
-        error = np.nan
+        refined = refine_face(image, face).points
+        errors = [np.nan, np.nan]
         if true_points is not None:
             wanted = (true_points + 0.5) * zoom - 0.5
             eyes = np.linalg.norm(wanted[0] - wanted[1])
-            error = float(np.median(np.linalg.norm(face.points - wanted, axis=1)) / eyes)
-        aligned = crop(image, FaceSquare.from_points(refine_face(image, face).points), CROP_SIZE)
+            errors = [
+                float(np.median(np.linalg.norm(points - wanted, axis=1)) / eyes) for points in (face.points, refined)
+            ]
+        aligned = crop(image, FaceSquare.from_points(refined), CROP_SIZE)
         years = float(self._age.estimate_aligned(aligned)[0])
         embedding = self._identity.embed_aligned(aligned)[0]
-        return Judgement(face.score, hog, years, embedding, error, *_statistics(aligned))
+        return Judgement(face.score, hog, years, embedding, *errors, *_statistics(aligned))
 
 
 def _whole(image: np.ndarray) -> np.ndarray:
@@ -155,7 +161,7 @@ def _statistics(crop: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     y, x = np.indices(power.shape) - CROP_SIZE // 2
     radius = np.hypot(x, y)
     edges = np.geomspace(1.5, CROP_SIZE / 2, SPECTRUM_BANDS + 1)
-    bands = [power[(radius >= low) & (radius < high)].mean() for low, high in zip(edges, edges[1:], strict=False)]
+    bands = [power[(radius >= low) & (radius < high)].mean() for low, high in itertools.pairwise(edges)]
     return pixels.mean((0, 1)), np.array([luminance.std()]), np.log10(np.array(bands) + 1e-12)
 
 
@@ -203,7 +209,7 @@ def _change_outside(series: Series, pictures: dict[int, np.ndarray]) -> float:
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table: what, the bar in words, whether a value meets it, and how it is printed."""
+    """One line of the table: what, the bar in words ("" if there is none), whether a value meets it, its format."""
 
     name: str
     bar: str
@@ -222,6 +228,7 @@ FIGURES: dict[str, Figure] = {
     "extremes": Figure("identity: youngest to oldest, median", "0.3 to 0.65", lambda v: 0.3 <= v <= 0.65),
     "auc": Figure("identity: ROC AUC across identities", ">= 0.97", lambda v: v >= 0.97),
     "points": Figure("YuNet's points from the true ones, median", "<= 4 %", lambda v: v <= 0.04, "{:.1%}"),
+    "landmarks": Figure("dlib's landmarks from the true points, median", "", lambda v: True, "{:.1%}"),
     "in_range": Figure("colour, contrast, spectrum in range", ">= 80 %", lambda v: v >= 0.8, "{:.1%}"),
     "outside": Figure("change outside the head (code values)", "0", lambda v: v == 0, "{:.0f}"),
 }
@@ -248,7 +255,6 @@ def summarise(folder: FolderJudgement, reference: FolderJudgement | None) -> dic
         neighbours += np.linalg.norm(vectors[1:] - vectors[:-1], axis=1).tolist()
         extremes.append(np.linalg.norm(vectors[0] - vectors[-1]))
     scores = np.array([judgement.score for judgement in everything])
-    errors = np.array([judgement.point_error for judgement in everything])
     return {
         "yunet": float((scores >= 0.8).mean()),
         "hog": float(np.mean([judgement.hog for judgement in everything])),
@@ -259,7 +265,8 @@ def summarise(folder: FolderJudgement, reference: FolderJudgement | None) -> dic
         "neighbours": float(np.mean(np.nan_to_num(np.array(neighbours), nan=9.0) < 0.5)),
         "extremes": _median(extremes),
         "auc": _auc(folder),
-        "points": _median(errors),
+        "points": _median([judgement.point_error for judgement in everything]),
+        "landmarks": _median([judgement.landmark_error for judgement in everything]),
         "in_range": _share_in_range(folder, reference) if reference is not None else np.nan,
         "outside": folder.outside_change,
     }

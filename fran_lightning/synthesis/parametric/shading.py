@@ -268,7 +268,7 @@ def render(
                 place = s.chart[a] * wa + s.chart[b] * wb + s.chart[d] * wd
                 material = s.material[face]
                 if material == _LASH:
-                    cover = 0.75 * wp.pow(wp.max(1.0 - place[0], 0.0), 1.3)
+                    cover = 0.95 * wp.max(1.0 - place[0], 0.0)
                     lit = wp.cw_mul(s.lash, _ambient(light, wp.vec3(0.0, 0.0, 1.0)) + light.colour[0] * 0.5)
                     lashes += lit * (cover * through)
                     through = through * (1.0 - cover)

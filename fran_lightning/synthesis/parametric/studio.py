@@ -33,6 +33,8 @@ from fran_lightning.synthesis.parametric.skin import SkinPainter, hair_colour
 BACKGROUND, SKIN_CLASS, L_EYE, R_EYE, L_EAR, R_EAR, NOSE, MOUTH_CLASS, U_LIP, L_LIP, NECK, CLOTH_CLASS, HAIR = (
     0, 1, 4, 5, 7, 8, 10, 11, 12, 13, 14, 16, 17,
 )  # fmt: skip
+#: classes whose pixels are the same at every age
+STATIC_CLASSES = (BACKGROUND, CLOTH_CLASS, HAIR)
 _LIGHT_KNOTS = (18.0, 85.0)
 _LAMP_RAYS, _AMBIENT_RAYS = 10, 40
 
@@ -98,9 +100,8 @@ class FaceMesh:
         angle = np.abs(np.degrees(chart_angle(centre)))
         label = np.full(len(centre), SKIN_CLASS)
         # below the jaw line, which rises from the chin to the ear
-        jaw = np.interp(angle, [0, 15, 35, 60, 80, 95, 180], [628, 630, 640, 662, 684, 692, 692])
-        behind = z < np.interp(y, [590, 628, 690], [200, 118, 62])
-        label[(y < jaw) & (behind | (y < 622))] = NECK
+        jaw = np.interp(angle, [0, 15, 35, 60, 80, 95, 180], [613, 615, 630, 655, 680, 690, 690])
+        label[y < jaw] = NECK
         half = np.interp(y, [682, 690, 700, 722, 740], [17, 19, 16, 10, 8])
         label[(np.abs(x) < half) & (y > 682) & (y < 736) & (z > 120)] = NOSE
         label[masks["ears"] > 0.5] = np.where(x > 0, L_EAR, R_EAR)[masks["ears"] > 0.5]
@@ -186,8 +187,11 @@ class Studio:
         colour, label, depth = self._render(surface, empty, fine, 1)
         self.exposure = self._meter(colour, label)
         self._static = self._make_layers(fine, reference, colour, label, depth)
+        surface.mesh = self._nothing().id
+        empty_stage, _, _ = self._render(surface, self._static, image_size, self.samples)
         grain = identity.random("grain").standard_normal((image_size, image_size, 3), dtype=np.float32)
         self._grain = 0.8 * cv2.GaussianBlur(grain, (0, 0), 0.6)
+        self._stage = self._photograph(empty_stage)
 
     # -- light ---------------------------------------------------------------------------------------------------
     def _make_lighting(self) -> shading.Lighting:
@@ -291,7 +295,7 @@ class Studio:
         face = (label == SKIN_CLASS) | (label == NOSE)
         luminance = float((colour[face] @ LUMINANCE).mean())
         albedo = float(self.skin.base_albedo @ LUMINANCE)
-        wanted = 0.34 * (albedo / 0.4) ** 0.6 * self.identity.light.exposure
+        wanted = 0.40 * (albedo / 0.4) ** 0.6 * self.identity.light.exposure
         return wanted / max(luminance, 1e-4)
 
     # -- layers that no age changes ------------------------------------------------------------------------------
@@ -316,7 +320,9 @@ class Studio:
             roots = (
                 0.5 * np.array(identity.light.ambient[4]) * hair_colour(identity.hair.melanin, identity.hair.redness)
             )
-            front[scalp, :3], front[scalp, 3] = 0.45 * head[scalp] + 0.55 * roots, 1.0
+            inward = cv2.distanceTransform(scalp.astype(np.uint8), cv2.DIST_L2, 3)[scalp]
+            cover = 0.6 * np.clip(inward * 2 * self.camera.half * identity.camera.distance_mm / fine / 5, 0, 1)[:, None]
+            front[scalp, :3], front[scalp, 3] = (1 - cover) * head[scalp] + cover * roots, 1.0
             # hair over the head is always in front of it, but not in front of clothes that cover it
             shown = near.mask & (near.depth < depth)
             front[shown, :3], front[shown, 3] = near.colour[shown], 1.0
@@ -333,7 +339,7 @@ class Studio:
         """Clothes: the reference body below the neckline, a few millimetres out."""
         model, identity = self.model, self.identity
         x, y, z = model.template.T
-        neckline = 590 + identity.neckline_mm + 0.10 * np.minimum(np.abs(x), 90) + 0.28 * np.minimum(30 - z, 90)
+        neckline = 566 + identity.neckline_mm + 0.10 * np.minimum(np.abs(x), 90) + 0.28 * np.minimum(30 - z, 90)
         covered = (y < neckline) & (model.part == SKIN)
         triangles = np.concatenate([model.quads[:, [0, 1, 2]], model.quads[:, [0, 2, 3]]])
         normals = _coarse_normals(reference, triangles)
@@ -353,8 +359,21 @@ class Studio:
     def render(self, age: float) -> Frame:
         """The identity at ``age`` years (18 to 85)."""
         linear, label, _ = self._render(self._surface(age), self._static, self.size, self.samples)
+        # the lens blurs across the head's edge; pixels outside take the picture without the head, equal at all ages
+        outside = np.isin(label, STATIC_CLASSES)[..., None]
         points = self.body.landmarks(self.body.posed(age)).stack()
-        return Frame(develop(linear, self.exposure, self._grain), label, self.camera.project(points, self.size))
+        picture = np.where(outside, self._stage, self._photograph(linear))
+        return Frame(picture, label, self.camera.project(points, self.size))
+
+    def _photograph(self, linear: np.ndarray) -> np.ndarray:
+        """Lens and film: (S, S, 3) linear light to uint8 sRGB."""
+        sigma = max(0.4, self.identity.camera.blur * self.size / 256)
+        return develop(cv2.GaussianBlur(linear, (0, 0), sigma), self.exposure, self._grain)
+
+    def _nothing(self) -> wp.Mesh:
+        """A mesh that no ray meets."""
+        self._away = raycast.make_mesh(np.full((3, 3), 1e5) + np.eye(3), np.array([[0, 1, 2]]), self.device)
+        return self._away
 
 
 def strand_count(image_size: int, identity: Identity) -> int:
