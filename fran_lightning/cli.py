@@ -27,6 +27,7 @@ TRAINING_COMMANDS = {
 COMMANDS: dict[str, tuple[str, str]] = {
     "check-realism": ("check_realism", "ask independent judges whether faces look like faces that age"),
     "synthesize parametric": ("synthesize_parametric", "make longitudinal faces with a parametric head"),
+    "synthesize parametric-clip": ("synthesize_parametric_clip", "make clips of parametric heads with exact flow"),
     "import-data": ("import_data", "make a dataset folder from another layout"),
     "check-data": ("check_data", "look at every file of a dataset folder"),
     "pack": ("pack", "pack a dataset folder for training without decoding"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from fran_lightning.data.folder import identity_folders, image_path, label_path, read_image, read_info
+from fran_lightning.data.import_layouts import find_aged_images
 from fran_lightning.errors import UserError
 
 #: classes of the head; all other pixels must not change with age
 HEAD_CLASSES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14)
 CROP_SIZE = 256
 SPECTRUM_BANDS = 8
-_PUBLIC_NAME = re.compile(r"^(\d+)_seed(\w+)$")
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,9 @@ def find_series(root: str | Path) -> list[Series]:
     if (root / "dataset.json").is_file():
         ages = read_info(root).ages
         return [_dataset_series(folder, ages) for folder in identity_folders(root)]
-    for folder in (root, root / "aged_images"):
-        found: dict[str, dict[int, Path]] = {}
-        for path in sorted(folder.glob("*.*")):
-            if (match := _PUBLIC_NAME.match(path.stem)) is not None:
-                found.setdefault(match[2], {})[int(match[1])] = path
-        if found:
-            return [Series(name, dict(sorted(images.items()))) for name, images in sorted(found.items())]
-    raise UserError(f"{root} is no dataset folder and holds no files named like 35_seed0001.png")
+    nested = root / "aged_images"
+    found = find_aged_images(nested if nested.is_dir() else root)
+    return [Series(name, dict(sorted(images.items()))) for name, images in sorted(found.items())]
 
 
 def _dataset_series(folder: Path, ages: tuple[int, ...]) -> Series:

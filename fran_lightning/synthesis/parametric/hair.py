@@ -68,7 +68,7 @@ class _Skull:
         outward = np.stack([np.sin(lon) * np.cos(lat), np.sin(lat), np.cos(lon) * np.cos(lat)], -1).reshape(-1, 3)
         hits = cast_rays(vertices, triangles, _SKULL_CENTRE + 600 * outward, -outward)
         radius = np.where(hits.triangle >= 0, 600 - hits.distance, 0.0)
-        radius = np.minimum(radius, 135.0)  # below the neck this would be the shoulders
+        radius = np.minimum(radius, 112.0)  # below the neck this would be the shoulders
         self._radius = radius.reshape(_LATITUDES, _LONGITUDES).astype(np.float32)
 
     def keep_outside(self, points: np.ndarray, clearance: np.ndarray | float) -> np.ndarray:
@@ -285,11 +285,27 @@ def _splat(
 
 @dataclass(frozen=True)
 class HairLayer:
-    """Visible hair at sample resolution: mask (S, S), colour (S, S, 3) linear, depth (S, S) millimetres."""
+    """Visible hair at sample resolution.
+
+    Attributes:
+        mask: (S, S) bool.
+        colour: (S, S, 3) linear RGB.
+        depth: (S, S) distance from the camera in millimetres.
+        strand, place: (S, S) which strand, and where along it in segments, for following it through a clip.
+    """
 
     mask: np.ndarray
     colour: np.ndarray
     depth: np.ndarray
+    strand: np.ndarray
+    place: np.ndarray
+
+
+def points_on(strands: Strands, strand: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Posed points (N, 3) at ``place`` (N,) segments along strands (N,)."""
+    segment = np.minimum(place.astype(int), STEPS - 1)
+    a, b = strands.points[strand, segment], strands.points[strand, segment + 1]
+    return a + (b - a) * (place - segment)[:, None]
 
 
 def draw(
@@ -331,10 +347,8 @@ def _shade(keys: np.ndarray, strands: Strands, identity: Identity, camera: Pinho
     strand = (seen >> 10) & 0xFFFFF
     place = (seen & 1023) / 1023 * STEPS
     segment = np.minimum(place.astype(int), STEPS - 1)
-    t = (place - segment)[:, None]
-    a, b = strands.points[strand, segment], strands.points[strand, segment + 1]
-    point = a + (b - a) * t
-    tangent = _normalise(b - a)
+    point = points_on(strands, strand, place)
+    tangent = _normalise(strands.points[strand, segment + 1] - strands.points[strand, segment])
     open_light = strands.shade[strand, segment]
     outward = _normalise(point - (_SKULL_CENTRE + np.array([0, -5.0, 0])))
     view = _normalise(camera.position - point)
@@ -364,4 +378,6 @@ def _shade(keys: np.ndarray, strands: Strands, identity: Identity, camera: Pinho
     image[mask] = colour
     depth = np.full(keys.shape, 1e6, np.float32)
     depth[mask] = (seen >> 30) / 256.0
-    return HairLayer(mask, image, depth)
+    strands_seen, places = np.zeros(keys.shape, np.int32), np.zeros(keys.shape, np.float32)
+    strands_seen[mask], places[mask] = strand, place
+    return HairLayer(mask, image, depth, strands_seen, places)

@@ -28,7 +28,7 @@ CUT_BELOW_MM = 470.0  # the mesh ends at the chest
 CUT_ASIDE_MM = 330.0
 THROAT_Z_MM = 105.0  # the mouth's inside behind this is left away
 
-SKIN, EYE_LEFT, EYE_RIGHT, TEETH, MOUTH, LASH, CLOTH = range(7)
+SKIN, EYE_LEFT, EYE_RIGHT, TEETH, MOUTH, LASH, SOLID = range(7)
 _PARTS = {
     "body": SKIN,
     "helper-l-eye": EYE_LEFT,

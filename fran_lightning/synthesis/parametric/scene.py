@@ -32,6 +32,15 @@ class Hair:
 
 
 @dataclass(frozen=True)
+class Glasses:
+    half_width_mm: float
+    half_height_mm: float
+    squareness: float  # 2 round, larger squarer
+    wire_mm: float
+    colour: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
 class Skin:
     melanin: float  # 0 very light to 1 very dark
     redness: float
@@ -96,6 +105,7 @@ class Identity:
     background: Background
     clothes: tuple[tuple[float, float, float], ...]
     neckline_mm: float
+    glasses: Glasses | None
     pattern: AgeingPattern
 
     def random(self, purpose: str) -> np.random.Generator:
@@ -194,7 +204,7 @@ def _sample_expression(random: np.random.Generator) -> dict[str, float]:
     base: dict[str, float] = {
         "neutral": {"mouthClose": 0.0},
         "smile": {"mouthSmile": 0.65, "cheekSquint": 0.4, "eyeSquint": 0.2, "mouthDimple": 0.2},
-        "grin": {"mouthSmile": 0.85, "cheekSquint": 0.5, "eyeSquint": 0.3, "jawOpen": 0.10, "mouthUpperUp": 0.55},
+        "grin": {"mouthSmile": 0.85, "cheekSquint": 0.5, "eyeSquint": 0.3, "jawOpen": 0.08, "mouthUpperUp": 0.8},
         "serious": {"browDown": 0.4, "mouthPress": 0.3, "eyeSquint": 0.15},
         "surprised": {"browOuterUp": 0.5, "browInnerUp": 0.5, "eyeWide": 0.25, "jawOpen": 0.18},
     }[str(kind)]
@@ -238,7 +248,7 @@ def _sample_hair(random: np.random.Generator, gender: float, ancestry: np.ndarra
         part=float(random.choice([-1, 1]) * random.uniform(0.3, 1)),
         fringe=bool(not male and style in ("bob", "long") and random.random() < 0.2),
         hairline_mm=float(random.normal(0 if male else -5, 4)),
-        curtain=float(random.uniform(46, 72)),
+        curtain=float(random.uniform(56, 76)),
         brow_density=float(random.uniform(0.65, 1.15)),
         brow_thickness_mm=float(random.normal(5.0 if male else 3.9, 0.7)),
         brow_arch_mm=float(random.normal(2.0 if male else 4.0, 1.2)),
@@ -261,6 +271,18 @@ def _sample_skin(random: np.random.Generator, ancestry: np.ndarray) -> Skin:
         iris_hue=float(random.uniform(0.4, 1)) if light_eyes else float(random.uniform(0, 0.15)),
         iris_lightness=float(random.uniform(0.2, 1)),
     )
+
+
+def _sample_glasses(random: np.random.Generator) -> Glasses | None:
+    worn = random.random() < 0.12
+    glasses = Glasses(
+        half_width_mm=float(random.uniform(21, 26)),
+        half_height_mm=float(random.uniform(14, 20)),
+        squareness=float(random.uniform(2, 4)),
+        wire_mm=float(random.uniform(0.6, 1.8)),
+        colour=_hsv(float(random.random()), float(random.beta(1, 3)), float(random.uniform(0.05, 0.5))),
+    )
+    return glasses if worn else None
 
 
 def _direction(azimuth: float, elevation: float) -> tuple[float, float, float]:
@@ -317,7 +339,7 @@ def _sample_background(random: np.random.Generator) -> Background:
     if kind == "outdoor":
         hues, saturations = random.choice([0.28, 0.33, 0.25, 0.58, 0.1], 4), random.uniform(0.1, 0.4, 4)
     else:
-        hues, saturations = random.random() + random.normal(0, 0.08, 4), random.beta(1.3, 3, 4) * 0.8
+        hues, saturations = random.random() + random.normal(0, 0.08, 4), random.beta(1.3, 3, 4) * 0.55
     values = np.clip(value * random.uniform(0.6, 1.25, 4), 0.03, 1)
     colours = tuple(_hsv(float(h), float(s), float(v)) for h, s, v in zip(hues, saturations, values, strict=True))
     return Background(kind, colours, float(random.uniform(0.3, 1)), int(random.integers(2**31)))
@@ -357,5 +379,6 @@ def sample_identity(seed: int, number: int, max_yaw: float = 30.0) -> Identity:
             for _ in range(2)
         ),
         neckline_mm=float(random.uniform(-12, 22)),
+        glasses=_sample_glasses(random),
         pattern=sample_pattern(random),
     )

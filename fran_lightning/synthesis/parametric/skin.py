@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -92,6 +93,13 @@ class SkinPainter:
         self._face = smoothstep(612, 630, y) * (1 - smoothstep(60, 80, np.abs(x)))
         # the skin of nostrils and of the mouth's line is always dark
         self._dark = np.clip(0.8 * chart.both_sides(8.5, 684.5, 3.2, 1.8), 0, 0.8)
+
+    def with_expression(self, identity: Identity) -> SkinPainter:
+        """The same skin for the same person with another expression; nothing is drawn again."""
+        other = copy.copy(self)
+        other.identity = identity
+        other._deepened = expression_depth(identity.expression)
+        return other
 
     @property
     def base_albedo(self) -> np.ndarray:
