@@ -92,12 +92,12 @@ class AgeingPattern:
 
 def sample_pattern(random: np.random.Generator) -> AgeingPattern:
     """Draw an identity's pattern: one shared factor (some people age faster) times one per channel."""
-    shared_rate = random.normal(0, 0.08)
+    shared_rate = random.normal(0, 0.06)
     shared_timing = random.normal(0, 0.25)
     rate, timing = {}, {}
     for name, channel in CHANNELS.items():
         own = random.normal(0, channel.spread) if channel.spread else 0.0
-        rate[name] = float(np.exp(np.clip(shared_rate + own, -0.5, 0.5)))
+        rate[name] = float(np.exp(np.clip(shared_rate + own, -0.25, 0.5)))
         timing[name] = float(np.clip(shared_timing + random.normal(0, 0.2), -0.8, 0.8))
     rate["maturing"], timing["maturing"] = 1.0, 0.0
     return AgeingPattern(rate, timing)

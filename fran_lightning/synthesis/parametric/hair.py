@@ -160,7 +160,7 @@ def grow(model: HeadModel, body: Body, identity: Identity, strands: int) -> Stra
     rank = np.clip((depth - depth[:, :1]) / max(4.0, np.percentile(depth - depth[:, :1], 90)), 0, 1)
     edge = np.clip(1 - above / 12, 0, 1)[:, None]  # light reaches the roots at the hairline
     shade = 0.45 + 0.55 * np.maximum(np.sqrt(rank), 0.7 * edge)
-    brightness = np.exp(random.normal(0, 0.22, clumps)[clump] + random.normal(0, 0.2, strands))
+    brightness = np.exp(random.normal(0, 0.22, clumps)[clump] + random.normal(0, 0.11, strands))
     tilt = random.normal(0, 1, strands)
     return Strands(posed.astype(np.float32), brightness.astype(np.float32), shade.astype(np.float32), tilt)
 
@@ -369,7 +369,7 @@ def _shade(keys: np.ndarray, strands: Strands, identity: Identity, camera: Pinho
         cosine = tangent @ direction
         sine = np.sqrt(np.clip(1 - cosine**2, 0, 1))
         half = _normalise(direction + view)
-        along = (tangent * half).sum(1) + 0.05 + 0.05 * strands.tilt[strand]
+        along = (tangent * half).sum(1) + 0.05 + 0.03 * strands.tilt[strand]
         sharp = np.clip(1 - along**2, 0, 1) ** 40
         broad = np.clip(1 - (along - 0.14) ** 2, 0, 1) ** 12
         reflected = albedo * (0.75 * sine + 0.7 * gloss * broad)[:, None] + 0.10 * gloss * sharp[:, None]

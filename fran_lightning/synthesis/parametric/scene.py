@@ -335,12 +335,12 @@ def _hsv(hue: float, saturation: float, value: float) -> tuple[float, float, flo
 def _sample_background(random: np.random.Generator) -> Background:
     kinds: list[BackgroundKind] = ["studio", "bokeh", "indoor", "outdoor", "plain"]
     kind = kinds[random.choice(5, p=[0.2, 0.2, 0.25, 0.25, 0.1])]
-    value = random.uniform(0.1, 0.95)
+    value = random.uniform(0.38, 0.97)
     if kind == "outdoor":
         hues, saturations = random.choice([0.28, 0.33, 0.25, 0.58, 0.1], 4), random.uniform(0.1, 0.4, 4)
     else:
         hues, saturations = random.random() + random.normal(0, 0.08, 4), random.beta(1.3, 3, 4) * 0.55
-    values = np.clip(value * random.uniform(0.6, 1.25, 4), 0.03, 1)
+    values = np.clip(value * random.uniform(0.7, 1.25, 4), 0.03, 1)
     colours = tuple(_hsv(float(h), float(s), float(v)) for h, s, v in zip(hues, saturations, values, strict=True))
     return Background(kind, colours, float(random.uniform(0.3, 1)), int(random.integers(2**31)))
 

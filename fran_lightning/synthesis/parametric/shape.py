@@ -18,7 +18,7 @@ BODY_SHARE = 0.3  # of the head's yaw that the shoulders follow
 
 #: channel of the ageing law -> targets and their weights at amount 1 ({} stands for l and r)
 GEOMETRY: dict[str, dict[str, float]] = {
-    "phenotype": {"head/head-age-incr": 0.45},
+    "phenotype": {"head/head-age-incr": 0.6},
     "brow_droop": {"eyebrows/eyebrows-trans-down": 0.4, "eyebrows/eyebrows-angle-up": 0.4},
     "lid_hooding": {
         "eyes/{}-eye-eyefold-angle-up": 0.6,
@@ -48,7 +48,7 @@ GEOMETRY: dict[str, dict[str, float]] = {
     },
     "ear_growth": {"ears/{}-ear-lobe-incr": 0.7, "ears/{}-ear-scale-vert-incr": 0.45},
     "neck_sag": {"neck/neck-double-incr": 0.55},
-    "nasolabial": {"mouth/mouth-laugh-lines-in": 0.5},
+    "nasolabial": {"mouth/mouth-laugh-lines-in": 0.9},
 }
 
 

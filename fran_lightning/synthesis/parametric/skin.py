@@ -241,7 +241,7 @@ class SkinPainter:
         melanin += 0.45 * self._freckles * (1 - 0.3 * min(1.0, pallor)) + 1.5 * self._moles
         for group, spots in enumerate(self._spots):
             shown = smoothstep(0, 0.45, np.float64(1.25 * amounts["spots"] - group / _SPOT_GROUPS))
-            melanin += np.float32(0.3 * shown * (0.5 + 0.5 * amounts["spots"])) * spots
+            melanin += np.float32(0.4 * shown * (0.5 + 0.5 * amounts["spots"])) * spots
         melanin += (0.22 + 0.35 * amounts["dark_circles"]) * self._circles * (0.6 + 0.4 * skin.melanin)
         melanin += 0.04 * pallor
         redness = skin.redness * (1 - 0.45 * min(1.0, pallor))
@@ -259,7 +259,7 @@ class SkinPainter:
         albedo = albedo * (1 - lips + lips * lip_tone)
         albedo *= (1 - self._dark - 0.35 * self._lashes)[..., None]
         grey = min(1.0, 0.75 * amounts["greying"])
-        brow_hair = hair_colour(min(1.0, self.identity.hair.melanin + 0.1), self.identity.hair.redness, 0.4 * grey)
+        brow_hair = hair_colour(min(1.0, self.identity.hair.melanin + 0.1), self.identity.hair.redness, 0.6 * grey)
         beard_hair = hair_colour(self.identity.hair.melanin, self.identity.hair.redness, grey)
         for cover, colour in (
             (0.55 * self._stubble, beard_hair * 1.2 + 0.02),

@@ -64,7 +64,7 @@ def texel_size(image_size: int) -> float:
 
 def samples_per_axis(image_size: int) -> int:
     """Supersampling: more where pixels are few."""
-    return 3 if image_size <= 192 else 2
+    return 3 if image_size <= 256 else 2
 
 
 class FaceMesh:
@@ -322,7 +322,7 @@ class Studio:
         face = (label == SKIN_CLASS) | (label == NOSE)
         luminance = float((colour[face] @ LUMINANCE).mean())
         albedo = float(self.skin.base_albedo @ LUMINANCE)
-        wanted = 0.40 * (albedo / 0.4) ** 0.6 * self.identity.light.exposure
+        wanted = 0.45 * (albedo / 0.4) ** 0.45 * self.identity.light.exposure
         return wanted / max(luminance, 1e-4)
 
     # -- layers that no age changes ------------------------------------------------------------------------------

@@ -198,6 +198,9 @@ _CURVES = {
     "neck_lines": _neck,
 }
 
+#: of the maps; tuned on what dlib's age network makes of them
+_STRENGTH = {"nasolabial": 1.55, "glabella_lines": 1.5}
+
 #: facial action -> wrinkle channels that it deepens, and by how much at full action
 EXPRESSION_DEEPENS: dict[str, dict[str, float]] = {
     "mouthSmileLeft": {"crows_feet": 0.35, "nasolabial": 0.40, "cheek_lines": 0.25, "under_eye_lines": 0.2},
@@ -215,7 +218,7 @@ def wrinkle_maps(chart: Chart, random: np.random.Generator) -> dict[str, np.ndar
         relief = _Relief(chart)
         for crease in curves(random):
             relief.add(crease)
-        maps[name] = relief.height
+        maps[name] = _STRENGTH.get(name, 1.3) * relief.height
     extent = (chart.v[0] - chart.v[-1], chart.u[-1] - chart.u[0])
     # fine crossing lines: two ridged fields of elongated cells
     crossing = [
