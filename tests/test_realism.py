@@ -21,7 +21,7 @@ from fran_lightning.evaluation.realism import (
 )
 from fran_lightning.synthesis.parametric.generate import Settings, generate
 
-AGES = (18, 35, 50, 65, 85)
+AGES = (18, 26, 34, 42, 50, 58, 66, 75, 85)
 
 
 def _folder(slope: float, drift: float, people: int = 4, spread: float = 1.0, colour: float = 0.5) -> FolderJudgement:
@@ -65,8 +65,8 @@ def test_each_fault_fails_its_own_bar():
     faults = {
         "slope": summarise(_folder(0.2, 0.5), good),
         "extremes": summarise(_folder(0.8, 0.1), good),
-        "neighbours": summarise(_folder(0.8, 4.0), good),
-        "auc": summarise(_folder(0.8, 0.5, spread=0.05), good),
+        "neighbours": summarise(_folder(0.8, 8.0), good),
+        "auc": summarise(_folder(0.8, 2.0, spread=0.0), good),
         "in_range": summarise(_folder(0.8, 0.5, colour=0.9), good),
     }
     for name, figures in faults.items():

@@ -47,7 +47,8 @@ class Frame:
     Attributes:
         image: uint8 RGB (S, S, 3).
         label: uint8 class map (S, S).
-        depth: float32 (S, S) distance from the camera in millimetres, 1e6 where there is only background.
+        depth: float32 (S, S) distance of the nearest thing in the pixel in millimetres, 1e6 where there is only
+            background.
         landmarks: (5, 2) pixel coordinates: right eye, left eye, nose tip, right and left mouth corner.
     """
 
