@@ -26,7 +26,9 @@ TRAINING_COMMANDS = {
 #: command words -> (module in ``commands/``, one line for ``fran --help``)
 COMMANDS: dict[str, tuple[str, str]] = {
     "synthesize sam": ("synthesize_sam", "make training data with StyleGAN2 and SAM from the official checkpoints"),
+    "check-realism": ("check_realism", "ask independent judges whether faces look like faces that age"),
     "synthesize parametric": ("synthesize_parametric", "make longitudinal faces with a parametric head"),
+    "synthesize parametric-clip": ("synthesize_parametric_clip", "make clips of parametric heads with exact flow"),
     "import-data": ("import_data", "make a dataset folder from another layout"),
     "check-data": ("check_data", "look at every file of a dataset folder"),
     "pack": ("pack", "pack a dataset folder for training without decoding"),

@@ -111,6 +111,7 @@ class DatasetWriter:
         images: Sequence[np.ndarray],
         labels: Sequence[np.ndarray] | None = None,
         record: dict[str, Any] | None = None,
+        depths: Sequence[np.ndarray] | None = None,
     ) -> Path:
         """Write one identity and return its folder.
 
@@ -119,15 +120,17 @@ class DatasetWriter:
             images: uint8 RGB (size, size, 3), one per age of ``info.ages``.
             labels: uint8 class maps (size, size), one per age.
             record: content of ``identity.json``.
+            depths: uint16 (size, size), one per age: distance from the camera, written as 16-bit ``depth/{age}.png``.
         """
         with self._identity_folder(index) as folder:
             for age, pixels in zip(self.info.ages, images, strict=True):
                 path = folder / f"{age}.{self.image_format}"
                 Image.fromarray(pixels).save(path, **_SAVE_OPTIONS[self.image_format])
-            if labels is not None:
-                (folder / "labels").mkdir()
-                for age, classes in zip(self.info.ages, labels, strict=True):
-                    Image.fromarray(classes).save(folder / "labels" / f"{age}.png", **_SAVE_OPTIONS["png"])
+            for name, maps in (("labels", labels), ("depth", depths)):
+                if maps is not None:
+                    (folder / name).mkdir()
+                    for age, values in zip(self.info.ages, maps, strict=True):
+                        Image.fromarray(values).save(folder / name / f"{age}.png", **_SAVE_OPTIONS["png"])
             if record is not None:
                 write_json(folder / "identity.json", record)
         return self.root / identity_name(index)
