@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from tiny_data import write_tiny_dataset
 
 # tests run side by side with other things, and none of them may reach out; set before the first training process

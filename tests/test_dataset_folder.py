@@ -14,7 +14,14 @@ from tiny_data import AGES, SIZE, draw_face, tiny_info, write_tiny_dataset
 
 from fran_lightning.cli import main
 from fran_lightning.data.check import check_dataset
-from fran_lightning.data.folder import PACKED_IMAGES, PACKED_LABELS, identity_folders, read_image, read_info, read_labels
+from fran_lightning.data.folder import (
+    PACKED_IMAGES,
+    PACKED_LABELS,
+    identity_folders,
+    read_image,
+    read_info,
+    read_labels,
+)
 from fran_lightning.data.pack import pack_dataset
 from fran_lightning.data.pairs import IdentityReader
 from fran_lightning.errors import UserError

@@ -167,7 +167,9 @@ def test_the_smp_generator_blurs_before_it_subsamples():
     generator = small_generator("smp_unet")
     blurs = [module for module in generator.modules() if isinstance(module, TimmBlurPool2d)]
     assert len(blurs) >= 4
-    strided = [m for m in generator.modules() if isinstance(m, nn.Conv2d) and m.kernel_size > (1, 1) and m.stride > (1, 1)]
+    strided = [
+        m for m in generator.modules() if isinstance(m, nn.Conv2d) and m.kernel_size > (1, 1) and m.stride > (1, 1)
+    ]
     # only the stem's first convolution still strides by itself
     assert len(strided) <= 1
 
@@ -216,7 +218,9 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     generator = small_generator("fran_unet")
     generator.config = generator.config | {"base_channels": 8}
     save_generator(tmp_path / GENERATOR_FILE, generator, {})
-    with pytest.raises(UserError, match=r"another architecture: .*weight is \(4, 5, 3, 3\), not \(8, 5, 3, 3\)") as info:
+    with pytest.raises(
+        UserError, match=r"another architecture: .*weight is \(4, 5, 3, 3\), not \(8, 5, 3, 3\)"
+    ) as info:
         load_generator(tmp_path)
     assert "\n" not in str(info.value)
 

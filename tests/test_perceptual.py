@@ -133,7 +133,7 @@ def test_an_explicit_choice_is_taken_as_it_is(empty_cache):
 
 
 def test_vgg_that_was_asked_for_and_cannot_be_had_is_an_error(empty_cache):
-    with pytest.raises(UserError, match="--model.lpips_weights FILE"):
+    with pytest.raises(UserError, match=r"--model\.lpips_weights FILE"):
         choose_lpips("vgg")
     with pytest.raises(UserError, match="this run uses LPIPS on VGG-16"):
         build_lpips("vgg")
