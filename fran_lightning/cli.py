@@ -25,7 +25,7 @@ TRAINING_COMMANDS = {
 
 #: command words -> (module in ``commands/``, one line for ``fran --help``)
 COMMANDS: dict[str, tuple[str, str]] = {
-    "reage": ("reage", "re-age the faces of a photo"),
+    "reage": ("reage", "re-age the faces of photos and films"),
 }
 
 
@@ -76,7 +76,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except (UserError, ArgumentError) as error:
         return _report(str(error))
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             where = f" while writing {error.filename}" if error.filename else ""
             return _report(f"no space left on the disk{where}; free some space and run the command again")
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

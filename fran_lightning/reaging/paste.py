@@ -31,6 +31,11 @@ class Patch:
         height, width = self.values.shape[:2]
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
+    def weighted(self, weights: np.ndarray) -> Patch:
+        """The values times a frame's weights (H, W)."""
+        part = weights[self.window()]
+        return Patch(self.left, self.top, self.values * (part[..., None] if self.values.ndim == 3 else part))
+
 
 def bring_back(values: np.ndarray, square: FaceSquare, height: int, width: int) -> Patch:
     """Crop values (S, S[, C]) float32 at the resolution of a ``height`` x ``width`` frame. As :func:`spread`."""
