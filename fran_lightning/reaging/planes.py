@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fran_lightning.perception.alignment import compose, sample
-from fran_lightning.reaging.paste import spread
+from fran_lightning.perception.alignment import compose, pixel_grid_matrix, sample
+from fran_lightning.reaging.paste import add_codes, spread
 
 if TYPE_CHECKING:
     import av
@@ -167,11 +167,20 @@ def plane_array(frame: av.VideoFrame, index: int) -> np.ndarray:
 
 def read_crop(frame: av.VideoFrame, layout: PlaneLayout, to_frame: np.ndarray, size: int) -> np.ndarray:
     """A crop (S, S, 3) float32 RGB in [-1, 1] of a planar frame; ``to_frame`` leads from crop to frame pixels."""
-    codes = [
-        sample(plane_array(frame, part.plane), compose(part.from_frame, to_frame), size) for part in layout.components
-    ]
-    stacked = np.stack(codes, axis=-1).astype(np.float32) - layout.offset.astype(np.float32)
-    return np.clip(stacked @ (2 * layout.inverse.T).astype(np.float32) - 1, -1, 1)
+    import cv2
+
+    planes = []
+    for part in layout.components:
+        plane = plane_array(frame, part.plane)
+        # a plane of half the size is read at half the size, which is all that it holds
+        coarse = size // 2 if part.step != (1, 1) and size % 2 == 0 else size
+        matrix = compose(part.from_frame, compose(to_frame, pixel_grid_matrix(size / coarse)))
+        codes = sample(plane, matrix, coarse)
+        planes.append(codes if coarse == size else cv2.resize(codes, (size, size), interpolation=cv2.INTER_LINEAR))
+    codes = cv2.merge(planes).astype(np.float32)
+    # codes -> rgb in [0, 1] -> [-1, 1], in one affine map
+    affine = np.column_stack([2 * layout.inverse, -2 * layout.inverse @ layout.offset - 1])
+    return np.clip(cv2.transform(codes, affine), -1, 1)
 
 
 def add_delta_to_planes(
@@ -189,15 +198,16 @@ def add_delta_to_planes(
         frame_mask: (H, W) float32 in [0, 1]; pixels where it is zero are not touched. A chroma sample stands for
             several pixels and gets the smallest of their weights.
     """
-    codes = delta @ (layout.matrix.T / 2).astype(np.float32)
+    import cv2
+
+    codes = cv2.transform(delta, layout.matrix / 2)
     for row, part in enumerate(layout.components):
         plane = plane_array(frame, part.plane)
-        values = np.ascontiguousarray(codes[..., row])
+        values = np.ascontiguousarray(codes[..., row]) if codes.ndim == 3 else codes
         patch = spread(values, compose(part.from_frame, to_frame), *plane.shape)
         if frame_mask is not None:
             patch = patch.weighted(_plane_weights(frame_mask, part.step, plane.shape))
-        region = plane[patch.window()]
-        region[...] = np.clip(np.rint(region + patch.values), 0, layout.white)
+        add_codes(plane[patch.window()], patch.values, layout.white)
 
 
 def _plane_weights(frame_mask: np.ndarray, step: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
