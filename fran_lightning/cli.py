@@ -26,6 +26,7 @@ TRAINING_COMMANDS = {
 #: command words -> (module in ``commands/``, one line for ``fran --help``)
 COMMANDS: dict[str, tuple[str, str]] = {
     "reage": ("reage", "re-age the faces of photos and films"),
+    "steadiness": ("steadiness", "measure how steady a re-aged film is"),
 }
 
 

@@ -67,7 +67,11 @@ def _fill_in(differences: np.ndarray, weights: np.ndarray, first: np.ndarray) ->
     return np.stack(columns, axis=1) + first
 
 
-def smooth_squares(squares: Sequence[FaceSquare | None]) -> list[FaceSquare]:
+def smooth_squares(
+    squares: Sequence[FaceSquare | None],
+    centre_stiffness: float = CENTRE_STIFFNESS,
+    shape_stiffness: float = SHAPE_STIFFNESS,
+) -> list[FaceSquare]:
     """The smoothed path of a track's squares; None where the face was not seen."""
     seen = np.array([square is not None for square in squares])
     rows = np.zeros((len(squares), 4))
@@ -75,8 +79,8 @@ def smooth_squares(squares: Sequence[FaceSquare | None]) -> list[FaceSquare]:
         if square is not None:
             rows[index] = (square.x, square.y, np.log(square.side), square.angle)
     rows[seen, 3] = np.unwrap(rows[seen, 3])
-    centre = smooth(rows[:, :2], CENTRE_STIFFNESS, seen)
-    shape = smooth(rows[:, 2:], SHAPE_STIFFNESS, seen)
+    centre = smooth(rows[:, :2], centre_stiffness, seen)
+    shape = smooth(rows[:, 2:], shape_stiffness, seen)
     return [
         FaceSquare(float(x), float(y), float(np.exp(log_side)), float(angle))
         for (x, y), (log_side, angle) in zip(centre, shape, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -87,10 +87,10 @@ class Track:
         """The square in which it was last seen."""
         return next(square for square in reversed(self.squares) if square is not None)
 
-    def _trim(self) -> None:
-        while self.squares and self.squares[-1] is None:
-            self.squares.pop()
-            self.landmarks.pop()
+    def trimmed(self) -> Track:
+        """Without the frames at its end in which it was looked for and not seen."""
+        length = max(index for index, square in enumerate(self.squares) if square is not None) + 1
+        return replace(self, squares=self.squares[:length], landmarks=self.landmarks[:length])
 
 
 @dataclass(frozen=True)
@@ -198,18 +198,18 @@ class Tracker:
         if len(track.embeddings) < _EMBEDDINGS and (len(track.ages) - 1) % 3 == 0:
             track.embeddings.append(self._identities.embed_aligned(aligned)[0])
 
-    def finish(self) -> list[SteadyTrack]:
-        """All tracks, smoothed, with persons numbered from left to right in the order of their appearance."""
-        tracks = self._closed + self._open
-        self._closed, self._open = [], []
-        for track in tracks:
-            track._trim()
+    def finish(self, smoothing: bool = True) -> list[SteadyTrack]:
+        """All tracks, with persons numbered from left to right in the order of their appearance.
+
+        ``smoothing`` off leaves the alignment as it was measured, for comparison; gaps are bridged all the same.
+        """
         borders = [0, *self.cuts, self.frames]
         shots = list(itertools.pairwise(borders))
+        tracks = [track.trimmed() for track in (*self._closed, *self._open)]
         kept = [track for track in tracks if track.seen >= min(SHORTEST_TRACK, _shot_length(track, shots))]
         kept.sort(key=lambda track: (track.start, next(s for s in track.squares if s is not None).x))
         assign_persons(kept)
-        return [_steady(track, kept) for track in kept]
+        return [_steady(track, kept, smoothing) for track in kept]
 
 
 def _shot_length(track: Track, shots: Sequence[tuple[int, int]]) -> int:
@@ -260,20 +260,20 @@ def assign_persons(tracks: Sequence[Track]) -> None:
         track.person = best
 
 
-def _steady(track: Track, tracks: Sequence[Track]) -> SteadyTrack:
+def _steady(track: Track, tracks: Sequence[Track], smoothing: bool) -> SteadyTrack:
     family = [other for other in tracks if other.person == track.person]
     ages = [age for other in family for age in other.ages]
     skins = track.skins or [skin for other in family for skin in other.skins]
     known = np.array([points is not None for points in track.landmarks])
     if known.any():
         filled = np.stack([np.zeros((68, 2)) if points is None else points for points in track.landmarks])
-        points = smooth(filled, LANDMARK_STIFFNESS, known)
+        points = smooth(filled, LANDMARK_STIFFNESS if smoothing else 0, known)
     else:
         points = np.broadcast_to(mean_landmarks(), (len(track.squares), 68, 2))
     return SteadyTrack(
         start=track.start,
         person=track.person,
-        squares=smooth_squares(track.squares),
+        squares=smooth_squares(track.squares, *(() if smoothing else (0, 0))),
         landmarks=points,
         source_age=float(np.median(ages)),
         skin=SkinModel.median(skins) if skins else None,

@@ -18,6 +18,7 @@ import numpy as np
 from fran_lightning.errors import UserError
 from fran_lightning.files import atomic_path
 from fran_lightning.perception.alignment import sample
+from fran_lightning.perception.detection import FaceDetector
 from fran_lightning.perception.face import NoFaceError
 from fran_lightning.progress import progress_bar
 from fran_lightning.reaging.film import (
@@ -110,7 +111,7 @@ class _Work:
     before: Any = None
 
 
-def analyse(path: Path, info: FilmInfo, detector: Any = None) -> tuple[list[SteadyTrack], Tracker]:
+def look_for_faces(path: Path, info: FilmInfo, detector: FaceDetector | None = None) -> Tracker:
     """The first pass: who is where in every frame."""
     tracker = Tracker(detector, info.quarter_turns)
     with open_film(path) as container, progress_bar("looking for faces", info.frames, "frames") as bar:
@@ -119,7 +120,7 @@ def analyse(path: Path, info: FilmInfo, detector: Any = None) -> tuple[list[Stea
             for image in images:
                 tracker.add(image)
                 bar.advance()
-    return tracker.finish(), tracker
+    return tracker
 
 
 def choose_persons(
@@ -288,6 +289,8 @@ def reage_film(
     codec: str | None = None,
     quality: int | None = None,
     preview: PreviewKind | None = None,
+    tracker: Tracker | None = None,
+    smoothing: bool = True,
 ) -> FilmReport:
     """Re-age the faces of a film.
 
@@ -297,13 +300,16 @@ def reage_film(
         codec: an encoder's name; the source's own codec where absent.
         quality: the encoder's constant-quality number; visually lossless where absent.
         preview: also write ``<output>_preview.mp4`` with before and after.
+        tracker: the faces, where they were looked for already.
+        smoothing: off leaves the alignment as it was measured in each frame, for comparison.
 
     Raises:
         UserError: no face in the whole film, a broken film, no such encoder, ages out of range.
     """
     info = read_info(source)
     encoder, pixel_format = choose_encoder(info, output.suffix, codec)
-    tracks, tracker = analyse(source, info, reager.detector)
+    tracker = tracker or look_for_faces(source, info, reager.detector)
+    tracks = tracker.finish(smoothing)
     for images in (settings.mask, settings.age_map):
         if isinstance(images, FrameImages):
             images.check_length(tracker.frames)
