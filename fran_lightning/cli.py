@@ -25,6 +25,11 @@ TRAINING_COMMANDS = {
 
 #: command words -> (module in ``commands/``, one line for ``fran --help``)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "synthesize parametric": ("synthesize_parametric", "make longitudinal faces with a parametric head"),
+    "import-data": ("import_data", "make a dataset folder from another layout"),
+    "check-data": ("check_data", "look at every file of a dataset folder"),
+    "pack": ("pack", "pack a dataset folder for training without decoding"),
+    "ablation": ("ablation", "draw the loss ablation's grid from finished runs"),
     "reage": ("reage", "re-age the faces of photos and films"),
     "steadiness": ("steadiness", "measure how steady a re-aged film is"),
 }

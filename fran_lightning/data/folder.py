@@ -20,12 +20,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from PIL import Image
 
 from fran_lightning.ages import parse_ages
 from fran_lightning.errors import UserError
 
 FORMAT = 1
 IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
+PACKED_IMAGES = "packed.npy"
+PACKED_LABELS = "packed_labels.npy"
 Source = Literal["parametric", "sam", "imported"]
 
 
@@ -119,3 +122,16 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     if pixels is None:
         raise UserError(f"image {path} is broken or no image; run `fran check-data` and replace it")
     return pixels
+
+
+def read_labels(path: str | os.PathLike[str]) -> np.ndarray:
+    """A class map as uint8 (H, W).
+
+    Raises:
+        UserError: the file is missing, truncated, or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image, dtype=np.uint8)
+    except (OSError, SyntaxError) as error:
+        raise UserError(f"class map {path} is broken or no image; run `fran check-data` and replace it") from error

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,24 +118,38 @@ class DatasetWriter:
             labels: uint8 class maps (size, size), one per age.
             record: content of ``identity.json``.
         """
-        final = self.root / identity_name(index)
+        with self._identity_folder(index) as folder:
+            for age, pixels in zip(self.info.ages, images, strict=True):
+                path = folder / f"{age}.{self.image_format}"
+                Image.fromarray(pixels).save(path, **_SAVE_OPTIONS[self.image_format])
+            if labels is not None:
+                (folder / "labels").mkdir()
+                for age, classes in zip(self.info.ages, labels, strict=True):
+                    Image.fromarray(classes).save(folder / "labels" / f"{age}.png", **_SAVE_OPTIONS["png"])
+            if record is not None:
+                write_json(folder / "identity.json", record)
+        return self.root / identity_name(index)
+
+    def copy_identity(self, index: int, images: Sequence[Path], record: dict[str, Any] | None = None) -> Path:
+        """Like :meth:`write_identity`, from image files that are copied byte for byte, one per age."""
+        with self._identity_folder(index) as folder:
+            for age, path in zip(self.info.ages, images, strict=True):
+                shutil.copyfile(path, folder / f"{age}{path.suffix.lower()}")
+            if record is not None:
+                write_json(folder / "identity.json", record)
+        return self.root / identity_name(index)
+
+    @contextmanager
+    def _identity_folder(self, index: int) -> Iterator[Path]:
+        """A hidden folder to fill; it gets the identity's name when the block ends well, and else is removed."""
         partial = self.root / f".partial-{identity_name(index)}-{uuid.uuid4().hex[:8]}"
         try:
             partial.mkdir()
-            for age, pixels in zip(self.info.ages, images, strict=True):
-                path = partial / f"{age}.{self.image_format}"
-                Image.fromarray(pixels).save(path, **_SAVE_OPTIONS[self.image_format])
-            if labels is not None:
-                (partial / "labels").mkdir()
-                for age, classes in zip(self.info.ages, labels, strict=True):
-                    Image.fromarray(classes).save(partial / "labels" / f"{age}.png", **_SAVE_OPTIONS["png"])
-            if record is not None:
-                write_json(partial / "identity.json", record)
-            os.rename(partial, final)
+            yield partial
+            os.rename(partial, self.root / identity_name(index))
         finally:
             if partial.is_dir():
                 shutil.rmtree(partial, ignore_errors=True)
-        return final
 
 
 def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

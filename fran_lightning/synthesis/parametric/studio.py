@@ -1,0 +1,379 @@
+"""One identity in its scene: static layers are made once, then any age is a render of the head alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import warp as wp
+
+from fran_lightning.synthesis.parametric import hair as hair_module
+from fran_lightning.synthesis.parametric import raycast, shading
+from fran_lightning.synthesis.parametric.background import paint_background
+from fran_lightning.synthesis.parametric.camera import Pinhole, frame
+from fran_lightning.synthesis.parametric.chart import RADIUS_MM, Chart, build_chart, chart_angle
+from fran_lightning.synthesis.parametric.film import LUMINANCE, develop
+from fran_lightning.synthesis.parametric.head_model import (
+    CLOTH,
+    EYE_LEFT,
+    EYE_RIGHT,
+    LASH,
+    MOUTH,
+    SKIN,
+    TEETH,
+    HeadModel,
+    load_head_model,
+)
+from fran_lightning.synthesis.parametric.scene import Identity
+from fran_lightning.synthesis.parametric.shape import REFERENCE_AGE, Body
+from fran_lightning.synthesis.parametric.skin import SkinPainter, hair_colour
+
+# the 19 classes of CelebAMask-HQ in zllrunning's order; left and right are the subject's
+BACKGROUND, SKIN_CLASS, L_EYE, R_EYE, L_EAR, R_EAR, NOSE, MOUTH_CLASS, U_LIP, L_LIP, NECK, CLOTH_CLASS, HAIR = (
+    0, 1, 4, 5, 7, 8, 10, 11, 12, 13, 14, 16, 17,
+)  # fmt: skip
+_LIGHT_KNOTS = (18.0, 85.0)
+_LAMP_RAYS, _AMBIENT_RAYS = 10, 40
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture and what is known of it.
+
+    Attributes:
+        image: uint8 RGB (S, S, 3).
+        label: uint8 class map (S, S).
+        landmarks: (5, 2) pixel coordinates: right eye, left eye, nose tip, right and left mouth corner.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    landmarks: np.ndarray
+
+
+def texel_size(image_size: int) -> float:
+    """Texel edge of the chart in millimetres: about half a pixel of the picture."""
+    return float(np.clip(128.0 / image_size, 0.2, 0.9))
+
+
+def samples_per_axis(image_size: int) -> int:
+    """Supersampling: more where pixels are few."""
+    return 3 if image_size <= 192 else 2
+
+
+class FaceMesh:
+    """What the head's mesh has in common for all identities: topology, chart coordinates, classes."""
+
+    def __init__(self, model: HeadModel, chart: Chart) -> None:
+        self.model, self.chart = model, chart
+        template = model.refine @ model.template
+        column = (RADIUS_MM * chart_angle(template) - chart.u[0]) / chart.texel_mm
+        row = (chart.v[0] - template[:, 1]) / chart.texel_mm
+        self.texels = np.stack([column, row], 1).astype(np.float32)
+        part = np.zeros(len(template), dtype=int)
+        part[model.triangles] = model.material[:, None]
+        lash = part == LASH
+        eyes = [template[part == eye].mean(0) for eye in (EYE_LEFT, EYE_RIGHT)]
+        reach = np.where(template[:, 0] > 0, *[np.linalg.norm(template - eye, axis=1) for eye in eyes])
+        low, high = reach[lash].min(), reach[lash].max()
+        self.texels[lash, 0] = ((reach[lash] - low) / (high - low)).astype(np.float32)  # root to tip
+        self.label = self._classes(template)
+        self._triangles = model.triangles
+        ones = np.ones(len(model.triangles))
+        import scipy.sparse as sparse
+
+        rows = model.triangles.T.ravel()
+        columns = np.tile(np.arange(len(model.triangles)), 3)
+        self._gather = sparse.csr_matrix((np.tile(ones, 3), (rows, columns)), shape=(len(template), len(ones)))
+
+    def _classes(self, template: np.ndarray) -> np.ndarray:
+        model = self.model
+        centre = template[model.triangles].mean(1)
+        x, y, z = centre.T
+        masks = {
+            name: (model.refine @ model.masks[name].astype(np.float32))[model.triangles].mean(1)
+            for name in ("lips", "ears")
+        }
+        angle = np.abs(np.degrees(chart_angle(centre)))
+        label = np.full(len(centre), SKIN_CLASS)
+        # below the jaw line, which rises from the chin to the ear
+        jaw = np.interp(angle, [0, 15, 35, 60, 80, 95, 180], [628, 630, 640, 662, 684, 692, 692])
+        behind = z < np.interp(y, [590, 628, 690], [200, 118, 62])
+        label[(y < jaw) & (behind | (y < 622))] = NECK
+        half = np.interp(y, [682, 690, 700, 722, 740], [17, 19, 16, 10, 8])
+        label[(np.abs(x) < half) & (y > 682) & (y < 736) & (z > 120)] = NOSE
+        label[masks["ears"] > 0.5] = np.where(x > 0, L_EAR, R_EAR)[masks["ears"] > 0.5]
+        lips = masks["lips"] > 0.5
+        label[lips] = np.where(y > 661, U_LIP, L_LIP)[lips]
+        for material, value in ((EYE_LEFT, L_EYE), (EYE_RIGHT, R_EYE), (TEETH, MOUTH_CLASS), (MOUTH, MOUTH_CLASS)):
+            label[model.material == material] = value
+        lash = model.material == LASH
+        label[lash] = np.where(x > 0, L_EYE, R_EYE)[lash]
+        return label.astype(np.int32)
+
+    def normals(self, vertices: np.ndarray) -> np.ndarray:
+        """Unit normals (F, 3) of fine vertices."""
+        a, b, c = (vertices[self._triangles[:, k]] for k in range(3))
+        normal = self._gather @ np.cross(b - a, c - a)
+        return (normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9)).astype(np.float32)
+
+
+def _face_mesh(image_size: int) -> FaceMesh:
+    key = texel_size(image_size)
+    if key not in _MESHES:
+        model = load_head_model()
+        _MESHES[key] = FaceMesh(model, build_chart(model, key))
+    return _MESHES[key]
+
+
+_MESHES: dict[float, FaceMesh] = {}
+
+
+def _sphere(count: int) -> np.ndarray:
+    """Evenly spread directions (count, 3)."""
+    k = np.arange(count) + 0.5
+    height, around = 1 - 2 * k / count, np.pi * (1 + 5**0.5) * k
+    radius = np.sqrt(1 - height**2)
+    return np.stack([radius * np.cos(around), height, radius * np.sin(around)], 1)
+
+
+def _lamp_directions(direction: np.ndarray, radius: float) -> np.ndarray:
+    """Directions to points of a round lamp."""
+    side = np.cross(direction, [0.0, 1.0, 0.1])
+    side /= np.linalg.norm(side)
+    up = np.cross(side, direction)
+    k = np.arange(_LAMP_RAYS) + 0.5
+    r, around = radius * np.sqrt(k / _LAMP_RAYS), np.pi * (1 + 5**0.5) * k
+    rays = direction + (r * np.cos(around))[:, None] * side + (r * np.sin(around))[:, None] * up
+    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+
+
+class Studio:
+    """Renders one identity at any age between 18 and 85 years.
+
+    Args:
+        identity: who and how.
+        image_size: edge of the square pictures in pixels.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    def __init__(self, identity: Identity, image_size: int, device: str = "cpu") -> None:
+        raycast.initialise()
+        self.identity, self.size, self.device = identity, image_size, device
+        self.samples = samples_per_axis(image_size)
+        self._face = _face_mesh(image_size)
+        self.model = self._face.model
+        self.body = Body(self.model, identity)
+        self.skin = SkinPainter(self._face.chart, identity)
+        reference = self.body.posed(REFERENCE_AGE)
+        self.camera: Pinhole = frame(self.body.landmarks(reference), identity)
+        self._lighting = self._make_lighting()
+        self._light_knots = [self._visibility(self.body.posed(age)) for age in _LIGHT_KNOTS]
+        self._material = wp.array(self.model.material, dtype=int, device=device)
+        self._label = wp.array(self._face.label, dtype=int, device=device)
+        self._triangles = wp.array(self.model.triangles, dtype=int, device=device)
+        self._chart = wp.array(self._face.texels, dtype=wp.vec2, device=device)
+        fine = image_size * self.samples
+        empty = self._layers(
+            np.zeros((fine, fine, 3), np.float32),
+            np.full((fine, fine), 1e6, np.float32),
+            np.zeros((fine, fine), np.uint8),
+            np.zeros((fine, fine, 4), np.float32),
+        )
+        surface = self._surface(REFERENCE_AGE)
+        surface.label = wp.array(self._label_with_scalp(), dtype=int, device=device)
+        colour, label, depth = self._render(surface, empty, fine, 1)
+        self.exposure = self._meter(colour, label)
+        self._static = self._make_layers(fine, reference, colour, label, depth)
+        grain = identity.random("grain").standard_normal((image_size, image_size, 3), dtype=np.float32)
+        self._grain = 0.8 * cv2.GaussianBlur(grain, (0, 0), 0.6)
+
+    # -- light ---------------------------------------------------------------------------------------------------
+    def _make_lighting(self) -> shading.Lighting:
+        lighting = shading.Lighting()
+        light = self.identity.light
+        lighting.direction = wp.array(
+            [wp.vec3(*lamp.direction) for lamp in light.lamps], dtype=wp.vec3, device=self.device
+        )
+        lighting.colour = wp.array([wp.vec3(*lamp.colour) for lamp in light.lamps], dtype=wp.vec3, device=self.device)
+        lighting.ambient = wp.array([wp.vec3(*colour) for colour in light.ambient], dtype=wp.vec3, device=self.device)
+        return lighting
+
+    def _visibility(self, vertices: np.ndarray) -> np.ndarray:
+        """(F, 4) visibility of the three lamps and ambient occlusion, computed on the coarse mesh and refined."""
+        model = self.model
+        solid = np.isin(model.part, (LASH,), invert=True)
+        quads = model.quads[solid[model.quads].all(1)]
+        triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+        normals = _coarse_normals(vertices, np.concatenate([model.quads[:, [0, 1, 2]], model.quads[:, [0, 2, 3]]]))
+        scalp = hair_module.scalp_weight(model, self.identity)
+        shell = vertices + normals * (scalp * hair_module.occluder_thickness(self.identity))[:, None]
+        hairy = quads[(scalp[quads] > 0.6).all(1)] + len(vertices)
+        blockers = np.concatenate([triangles, hairy[:, [0, 1, 2]], hairy[:, [0, 2, 3]]])
+        everything = np.concatenate([vertices, shell])
+        lamps = [_lamp_directions(np.array(lamp.direction), lamp.radius) for lamp in self.identity.light.lamps]
+        common = (everything, blockers, vertices, normals)
+        seen = raycast.visibility(*common, np.stack(lamps), cosine_weighted=False, device=self.device)
+        ambient = raycast.visibility(*common, _sphere(_AMBIENT_RAYS)[None], cosine_weighted=True, device=self.device)
+        visible = np.concatenate([seen, ambient], 1)
+        bald = scalp < 0.5
+        visible[~bald] = np.maximum(visible[~bald], 0.3)
+        return np.clip(model.refine @ visible, 0, 1).astype(np.float32)
+
+    def _visibility_at(self, age: float) -> np.ndarray:
+        weights = [np.interp(age, _LIGHT_KNOTS, row) for row in np.eye(len(_LIGHT_KNOTS))]
+        return sum(np.float32(w) * knot for w, knot in zip(weights, self._light_knots, strict=True) if w > 0)
+
+    # -- the head at an age --------------------------------------------------------------------------------------
+    def _surface(self, age: float) -> shading.Surface:
+        identity, device = self.identity, self.device
+        amounts = identity.pattern.amounts(age)
+        coarse = self.body.posed(age)
+        vertices = self.model.refine @ coarse
+        textures = self.skin.paint(amounts)
+        self._mesh = raycast.make_mesh(vertices, self.model.triangles, device)
+        surface = shading.Surface()
+        surface.mesh = self._mesh.id
+        surface.triangles, surface.material, surface.label = self._triangles, self._material, self._label
+        surface.normal = wp.array(self._face.normals(vertices), dtype=wp.vec3, device=device)
+        surface.chart = self._chart
+        surface.light = wp.array(self._visibility_at(age), dtype=wp.vec4, device=device)
+        surface.albedo = wp.array(textures.albedo, dtype=wp.vec3, device=device)
+        surface.relief = wp.array(textures.relief, dtype=wp.vec4, device=device)
+        surface.brow = wp.array(textures.brows.astype(np.uint8), dtype=wp.uint8, device=device)
+        left, right = self.body.eye_centres(coarse)
+        surface.left_eye, surface.right_eye = wp.vec3(*left.tolist()), wp.vec3(*right.tolist())
+        surface.up = wp.vec3(*self.body.rotation().apply([0.0, 1.0, 0.0]).tolist())
+        surface.gaze = wp.vec3(*self.body.gaze().tolist())
+        old_eye = min(1.0, amounts["eye_ageing"])
+        surface.iris = wp.vec3(*(iris_colour(identity) * (1 - 0.15 * old_eye)).tolist())
+        surface.iris_radius = 0.44
+        surface.sclera = wp.vec3(
+            *(np.array([0.68, 0.64, 0.62]) * (1 - np.array([0.06, 0.11, 0.20]) * old_eye)).tolist()
+        )
+        surface.arcus = float(0.5 * old_eye)
+        surface.teeth = wp.vec3(*(np.array([0.74, 0.69, 0.60]) * (1 - np.array([0.1, 0.16, 0.28]) * old_eye)).tolist())
+        surface.cloth = wp.vec3(*identity.clothes[0])
+        surface.lash = wp.vec3(*(0.6 * hair_colour(max(0.75, identity.hair.melanin), 0.0)).tolist())
+        return surface
+
+    def _view(self, size: int, samples: int) -> shading.View:
+        view = shading.View()
+        view.position, view.centre = wp.vec3(*self.camera.position), wp.vec2(*self.camera.centre)
+        view.scale, view.size, view.samples = 2 * self.camera.half / size, size, samples
+        return view
+
+    def _layers(self, back, back_depth, back_label, front) -> shading.Layers:
+        layers = shading.Layers()
+        layers.back = wp.array(back, dtype=wp.vec3, device=self.device)
+        layers.back_depth = wp.array(back_depth, dtype=float, device=self.device)
+        layers.back_label = wp.array(back_label, dtype=wp.uint8, device=self.device)
+        layers.front = wp.array(front, dtype=wp.vec4, device=self.device)
+        return layers
+
+    def _render(self, surface: shading.Surface, layers: shading.Layers, size: int, samples: int):
+        colour = wp.zeros((size, size), dtype=wp.vec3, device=self.device)
+        label = wp.zeros((size, size), dtype=wp.uint8, device=self.device)
+        depth = wp.zeros((size, size), dtype=float, device=self.device)
+        inputs = [surface, self._lighting, self._view(size, samples), layers, colour, label, depth]
+        wp.launch(shading.render, (size, size), inputs, device=self.device)
+        return colour.numpy(), label.numpy(), depth.numpy()
+
+    def _label_with_scalp(self) -> np.ndarray:
+        """The mesh's classes, with HAIR where hair grows."""
+        scalp = self.model.refine @ hair_module.scalp_weight(self.model, self.identity).astype(np.float32)
+        hairy = (scalp[self.model.triangles].mean(1) > 0.5) & (self.model.material == SKIN)
+        return np.where(hairy, HAIR, self._face.label).astype(np.int32)
+
+    def _meter(self, colour: np.ndarray, label: np.ndarray) -> float:
+        """Exposure for the face of the reference age: dark skin is exposed darker, but less than it is dark."""
+        face = (label == SKIN_CLASS) | (label == NOSE)
+        luminance = float((colour[face] @ LUMINANCE).mean())
+        albedo = float(self.skin.base_albedo @ LUMINANCE)
+        wanted = 0.34 * (albedo / 0.4) ** 0.6 * self.identity.light.exposure
+        return wanted / max(luminance, 1e-4)
+
+    # -- layers that no age changes ------------------------------------------------------------------------------
+    def _make_layers(
+        self, fine: int, reference: np.ndarray, head: np.ndarray, head_label: np.ndarray, head_depth: np.ndarray
+    ) -> shading.Layers:
+        """Background, clothes and hair; ``head`` and its label and depth show the reference age at sample size."""
+        identity = self.identity
+        picture = paint_background(identity.background, self.size) / self.exposure
+        back = cv2.resize(picture, (fine, fine), interpolation=cv2.INTER_LINEAR)
+        depth = np.full((fine, fine), 1e6, np.float32)
+        label = np.zeros((fine, fine), np.uint8)
+        back, label, depth = self._dress(fine, reference, back, label, depth)
+        front = np.zeros((fine, fine, 4), np.float32)
+        strands = hair_module.grow(self.model, self.body, identity, strand_count(self.size, identity))
+        if strands is not None:
+            near, beside = hair_module.draw(strands, identity, self.camera, head_depth, self.device)
+            wins = beside.mask & (beside.depth < depth)
+            back[wins], label[wins], depth[wins] = beside.colour[wins], HAIR, beside.depth[wins]
+            # the scalp between the hairs must not age, or pixels of hair would change: it belongs to the front layer
+            scalp = (head_label == HAIR) & (head_depth < depth)
+            roots = (
+                0.5 * np.array(identity.light.ambient[4]) * hair_colour(identity.hair.melanin, identity.hair.redness)
+            )
+            front[scalp, :3], front[scalp, 3] = 0.45 * head[scalp] + 0.55 * roots, 1.0
+            # hair over the head is always in front of it, but not in front of clothes that cover it
+            shown = near.mask & (near.depth < depth)
+            front[shown, :3], front[shown, 3] = near.colour[shown], 1.0
+            # a pixel that is mostly hair is hair and shows nothing of the ageing face
+            blocks = front[..., 3].reshape(self.size, self.samples, self.size, self.samples)
+            mostly = np.kron(blocks.mean((1, 3)) >= 0.5, np.ones((self.samples, self.samples), bool))
+            gaps = mostly & (front[..., 3] == 0)
+            seen = head_depth < depth
+            front[gaps, :3] = np.where(seen[gaps, None], head[gaps], back[gaps])
+            front[gaps, 3] = 1.0
+        return self._layers(back, depth, label, front)
+
+    def _dress(self, fine: int, reference: np.ndarray, back, label, depth):
+        """Clothes: the reference body below the neckline, a few millimetres out."""
+        model, identity = self.model, self.identity
+        x, y, z = model.template.T
+        neckline = 590 + identity.neckline_mm + 0.10 * np.minimum(np.abs(x), 90) + 0.28 * np.minimum(30 - z, 90)
+        covered = (y < neckline) & (model.part == SKIN)
+        triangles = np.concatenate([model.quads[:, [0, 1, 2]], model.quads[:, [0, 2, 3]]])
+        normals = _coarse_normals(reference, triangles)
+        vertices = model.refine @ (reference + 7.0 * normals)
+        kept = (model.refine @ covered.astype(np.float32))[model.triangles].min(1) > 0.45
+        kept &= model.material == SKIN
+        mesh = raycast.make_mesh(vertices, model.triangles[kept], self.device)
+        surface = self._surface(REFERENCE_AGE)
+        surface.mesh = mesh.id
+        surface.triangles = wp.array(model.triangles[kept], dtype=int, device=self.device)
+        surface.material = wp.full(int(kept.sum()), CLOTH, dtype=int, device=self.device)
+        surface.label = wp.full(int(kept.sum()), CLOTH_CLASS, dtype=int, device=self.device)
+        front = np.zeros((fine, fine, 4), np.float32)
+        return self._render(surface, self._layers(back, depth, label, front), fine, 1)
+
+    # -- pictures ------------------------------------------------------------------------------------------------
+    def render(self, age: float) -> Frame:
+        """The identity at ``age`` years (18 to 85)."""
+        linear, label, _ = self._render(self._surface(age), self._static, self.size, self.samples)
+        points = self.body.landmarks(self.body.posed(age)).stack()
+        return Frame(develop(linear, self.exposure, self._grain), label, self.camera.project(points, self.size))
+
+
+def strand_count(image_size: int, identity: Identity) -> int:
+    """Enough hairs to cover the scalp at this size."""
+    dense = {"buzz": 2.2, "receding": 1.6, "short": 1.3}.get(identity.hair.style, 1.0)
+    return int(np.clip(55 * image_size, 5000, 40000) * dense)
+
+
+def iris_colour(identity: Identity) -> np.ndarray:
+    """Linear RGB of the iris."""
+    skin = identity.skin
+    brown, hazel, blue = np.array([0.10, 0.045, 0.02]), np.array([0.16, 0.15, 0.06]), np.array([0.16, 0.23, 0.33])
+    hue = skin.iris_hue
+    colour = brown + (hazel - brown) * min(1.0, 2 * hue) if hue < 0.5 else hazel + (blue - hazel) * (2 * hue - 1)
+    return colour * (0.5 + skin.iris_lightness)
+
+
+def _coarse_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    a, b, c = (vertices[triangles[:, k]] for k in range(3))
+    faces = np.cross(b - a, c - a)
+    normal = np.stack([np.bincount(triangles.ravel(), np.repeat(faces[:, k], 3), len(vertices)) for k in range(3)], 1)
+    return (normal / (np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9)).astype(np.float32)

@@ -1,0 +1,182 @@
+"""``fran fit | validate | test``: Lightning's command line around FRANModule and AgePairDataModule."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+
+import torch
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from fran_lightning.callbacks.ablation_grid import AblationGrid
+from fran_lightning.callbacks.age_sample_sheet import AgeSampleSheet
+from fran_lightning.callbacks.export_generator import ExportGenerator
+from fran_lightning.callbacks.preemption import Preemption
+from fran_lightning.data.datamodule import AgePairDataModule
+from fran_lightning.errors import UserError
+from fran_lightning.module import FRANModule
+from fran_lightning.networks.weights import GENERATOR_FILE
+from fran_lightning.perceptual import choose_lpips
+from fran_lightning.run_folder import RunFolder, choose_run_folder
+from fran_lightning.tracking import WandbMode, announce, csv_logger, wandb_logger
+
+
+class FRANCLI(LightningCLI):
+    """Adds the run folder, tracking and the always-on callbacks; each of these has its own options."""
+
+    run_folder: RunFolder
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--experiment", type=str, default="custom", help="name of the experiment (EXP)")
+        parser.add_argument("--scale", type=str, default="custom", help="name of the scale (SCALE)")
+        parser.add_argument("--runs", type=str, default="runs", help="folder of all runs")
+        parser.add_argument(
+            "--run_dir",
+            type=str | None,
+            default=None,
+            help="folder of this run; an existing one is continued from its last checkpoint "
+            "(default: <runs>/<experiment>/<time>)",
+        )
+        parser.add_argument("--wandb", type=WandbMode, default="auto", help="auto: online where a key is known")
+        parser.add_argument("--wandb_group", type=str | None, default=None, help="W&B group, e.g. of an ablation")
+        parser.add_lightning_class_args(AgeSampleSheet, "sample_sheet")
+        # exports before the grid reads the exported files
+        parser.add_lightning_class_args(ExportGenerator, "export")
+        parser.add_lightning_class_args(AblationGrid, "ablation_grid")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(Preemption, "preemption")
+        parser.set_defaults(
+            {
+                # a validation metric, never a GAN loss; epochs, because Lightning counts two steps per batch
+                "checkpoint.monitor": "val/lpips",
+                "checkpoint.filename": "epoch{epoch:03d}-lpips{val/lpips:.4f}",
+                "checkpoint.auto_insert_metric_name": False,
+                "checkpoint.every_n_epochs": 1,
+                "checkpoint.save_last": True,
+            }
+        )
+        parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("seed_everything", "model.seed")
+        parser.link_arguments("experiment", "export.experiment")
+        parser.link_arguments("scale", "export.scale")
+        parser.link_arguments("runs", "ablation_grid.runs")
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand]
+        self.run_folder = choose_run_folder(config.run_dir, config.runs, config.experiment)
+        config.trainer.default_root_dir = str(self.run_folder.path)
+        config.checkpoint.dirpath = str(self.run_folder.checkpoints)
+        if config.trainer.precision is None:
+            config.trainer.precision = _best_precision(config.trainer.accelerator)
+        self._choose_checkpoint(config)
+        if self.subcommand != "fit":
+            config.trainer.logger = False
+            return
+        if config.model.lpips == "auto" and int(os.environ.get("LOCAL_RANK", 0)) == 0:
+            # resolved here, so that config.yaml, the checkpoint and W&B record it
+            recorded = self.run_folder.recorded_lpips()
+            config.model.lpips = recorded or choose_lpips("auto", config.model.lpips_weights)
+        announce(f"run folder {self.run_folder.path}, precision {config.trainer.precision}")
+
+    def _choose_checkpoint(self, config: object) -> None:
+        if config.ckpt_path is not None:
+            return
+        last = self.run_folder.last_checkpoint
+        if last is not None:
+            config.ckpt_path = str(last)
+            config.weights_only = True
+            if self.subcommand == "fit":
+                announce(f"continuing from {last}")
+        elif self.subcommand != "fit":
+            raise UserError(f"{self.run_folder.path} has no checkpoint; give --run_dir of a run, or --ckpt_path")
+
+    def instantiate_trainer(self, **kwargs: object) -> object:
+        config = self.config[self.subcommand]
+        if self.subcommand == "fit" and config.trainer.logger in (None, True):
+            tags = [config.experiment, config.scale]
+            name = f"{config.experiment}-{self.run_folder.path.name}"
+            loggers = [csv_logger(self.run_folder)]
+            tracked = wandb_logger(self.run_folder, config.wandb, name, config.wandb_group, tags)
+            kwargs["logger"] = [*loggers, *([tracked] if tracked is not None else [])]
+        return super().instantiate_trainer(**kwargs)
+
+    def after_fit(self) -> None:
+        metrics = self.trainer.callback_metrics
+        if "val/lpips_gain" in metrics:
+            announce(
+                f"held-out identities: LPIPS {metrics['val/lpips']:.4f} ({metrics['val/lpips_gain']:.1%} below doing "
+                f"nothing), L1 {metrics['val/l1']:.4f} ({metrics['val/l1_gain']:.1%} below doing nothing)"
+            )
+        announce(f"sample sheets: {self.run_folder.path}/samples, weights: {self.run_folder.path}/{GENERATOR_FILE}")
+
+
+def _best_precision(accelerator: str) -> str:
+    """bf16-mixed where the processor computes with it, else 32-true."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    return "bf16-mixed" if _has_bf16_instructions() else "32-true"
+
+
+def _has_bf16_instructions() -> bool:
+    # oneDNN also accepts bf16 where it has to emulate it, slower than float32
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return "avx512_bf16" in file.read()
+    except OSError:
+        return False
+
+
+def _quieten() -> None:
+    """Silence warnings about things that are as they should be here."""
+    # a run folder that is continued is not empty; csv_logger keeps its rows
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    # pairs are made in the training process where the scale says so
+    warnings.filterwarnings("ignore", message="The '.*_dataloader' does not have many workers")
+    # losses that are off have unused parameters, and epochs may have fewer batches than the logging interval
+    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
+    # main() hands on the arguments that it was given
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run from within Python")
+    # LPIPS and the averaged generator belong in eval mode
+    warnings.filterwarnings("ignore", message="Found .* module.* in eval mode at the start of training")
+    # the model summary counts bytes as for float32
+    warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
+    # Lightning's own use of a tree function that torch renamed
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+
+
+def run_lightning_cli(arguments: Sequence[str]) -> FRANCLI:
+    """Run ``fit``, ``validate`` or ``test`` with command-line ``arguments``, the subcommand first.
+
+    Raises:
+        UserError: the user's mistake, also one that Lightning found.
+    """
+    _quieten()
+    torch.set_float32_matmul_precision("high")
+    try:
+        return FRANCLI(
+            FRANModule,
+            AgePairDataModule,
+            args=list(arguments),
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            # hyper-parameters are plain scalars; the wrapper that this adds makes checkpoints unloadable
+            load_from_checkpoint_support=False,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={
+                "callbacks": [RichProgressBar(leave=True), LearningRateMonitor(logging_interval="epoch")],
+                "num_sanity_val_steps": 0,
+                # the sampler deals pairs out to the ranks itself
+                "use_distributed_sampler": False,
+            },
+            parser_kwargs={"exit_on_error": False},
+        )
+    except MisconfigurationException as error:
+        raise UserError(str(error)) from error
+    except torch.OutOfMemoryError as error:
+        raise UserError("the GPU has too little memory; lower --data.batch_size or --data.crop_size") from error
