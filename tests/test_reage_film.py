@@ -349,6 +349,58 @@ def test_preview_shows_before_and_after(tmp_path, reager):
         assert times_of(tmp_path / "out_preview.mp4") == times_of(source)
 
 
+class Interrupted(Darken):
+    """Stops the job at its ``at``-th pass, as Ctrl-C would."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.passes, self.at = 0, at
+
+    def forward(self, x):
+        self.passes += 1
+        if self.passes == self.at:
+            raise KeyboardInterrupt
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "ffv1"])
+def test_an_interrupted_film_goes_on_where_it_stopped(tmp_path, monkeypatch, codec):
+    monkeypatch.setattr("fran_lightning.reaging.parts.PART_FRAMES", 4)
+    suffix = ".mp4" if codec == "libx264" else ".mkv"
+    source = write_film(tmp_path / f"in{suffix}", 15, sound=True)
+    options = {"codec": codec, "quality": 0}
+    expected = tmp_path / f"straight{suffix}"
+    reager = Reager(Darken(), device="cpu", trained_size=512)
+    reage_film(reager, source, expected, settings(), **options)
+
+    output = tmp_path / f"out{suffix}"
+    stopping = Reager(Interrupted(4), device="cpu", trained_size=512)
+    with pytest.raises(KeyboardInterrupt):
+        reage_film(stopping, source, output, settings(), resume=True, **options)
+    assert not output.exists()
+    assert len(list((tmp_path / f".out{suffix}.parts").glob(f"0*{suffix}"))) >= 1
+
+    report = reage_film(reager, source, output, settings(), resume=True, **options)
+    assert report.frames_resumed in (4, 8)
+    assert report.frames == 15 - report.frames_resumed
+    assert not (tmp_path / f".out{suffix}.parts").exists()
+    assert times_of(output) == times_of(expected)
+    assert packets_of(output, "audio") == packets_of(source, "audio")
+    for one, other in zip(frames_of(output), frames_of(expected), strict=True):
+        assert all((a == b).all() for a, b in zip(planes_of(one), planes_of(other), strict=True))
+
+
+def test_parts_of_another_job_are_not_used(tmp_path, monkeypatch):
+    monkeypatch.setattr("fran_lightning.reaging.parts.PART_FRAMES", 4)
+    source = write_film(tmp_path / "in.mp4", 15)
+    stopping = Reager(Interrupted(4), device="cpu", trained_size=512)
+    with pytest.raises(KeyboardInterrupt):
+        reage_film(stopping, source, tmp_path / "out.mp4", settings(), resume=True)
+    reager = Reager(Darken(), device="cpu", trained_size=512)
+    report = reage_film(reager, source, tmp_path / "out.mp4", settings(strength=0.5), resume=True)
+    assert (report.frames_resumed, report.frames) == (0, 15)
+
+
 # ---------------------------------------------------------------- what users write
 
 
@@ -611,11 +663,11 @@ def start(tmp_path: Path, checkpoint: Path, source: Path, prepare=None) -> subpr
 def test_interrupt_leaves_nothing_behind(tmp_path, checkpoint):
     source = write_film(tmp_path / "in.mp4", 400)
     process = start(tmp_path, checkpoint, source)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while process.poll() is None and not list(tmp_path.glob(".out.*")) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Traceback" not in error
     assert "interrupted" in error
@@ -631,7 +683,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(tmp_path, checkpoint):
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
     process = start(tmp_path, checkpoint, source, allow_little)
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "fran: error:" in error
     assert "Traceback" not in error

@@ -72,6 +72,8 @@ def run(args: Namespace) -> None:
     precision = parse_choice("--precision", args.precision, ("auto", "float32", "bfloat16"))
     if args.preview is not None:
         parse_choice("--preview", args.preview, ("side", "wipe"))
+        if args.resume:
+            raise UserError("--preview needs the whole film in one go; leave out --resume")
     label = "".join(sign if sign.isalnum() or sign in "+-." else "-" for sign in args.target_age)
     tasks, batch = find_tasks(args.inputs, args.output, label)
     if not batch:
@@ -178,6 +180,7 @@ def _reage_film(reager: Reager, task: Task, settings: ReageSettings, args: Names
         codec=args.codec,
         quality=args.quality,
         preview=args.preview,
+        resume=args.resume,
     )
     lines = []
     for person in report.persons:
@@ -191,6 +194,8 @@ def _reage_film(reager: Reager, task: Task, settings: ReageSettings, args: Names
         lines.append(f"face {person.person}: {years} in {person.frames} frames{bridged}{note}")
     passed = report.frames - report.changed_frames
     lines.append(f"{report.frames} frames: {report.changed_frames} re-aged, {passed} passed through unchanged")
+    if report.frames_resumed:
+        lines.append(f"{report.frames_resumed} frames were there from an earlier try")
     if report.cuts:
         lines.append(f"{report.cuts} cuts")
     if report.decoding.broken_packets or report.decoding.damaged_frames:

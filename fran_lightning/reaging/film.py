@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -237,8 +240,6 @@ def choose_encoder(info: FilmInfo, suffix: str, codec: str | None = None) -> tup
 
 
 def _container_takes(suffix: str, encoder: av.Codec) -> bool:
-    import io
-
     import av
 
     names = {".mkv": "matroska", ".ts": "mpegts", ".mts": "mpegts", ".m2ts": "mpegts", ".m4v": "mp4", ".mpg": "mpeg"}
@@ -298,23 +299,20 @@ class FilmWriter:
         encoder: str,
         pixel_format: str,
         quality: int | None = None,
+        copies: bool = True,
     ) -> None:
-        """``quality``: the encoder's constant-quality number, smaller is better; None is visually lossless."""
-        import av
-
-        self._pixel_format = pixel_format
+        """``quality``: the encoder's constant-quality number, None is visually lossless; ``copies``: other streams."""
         pictures = _pictures(source)[0]
-        options = {}
-        # timestamps as they are: no shift to zero, no edit-list surprises
-        self._container = av.open(str(path), "w", options={"avoid_negative_ts": "disabled", **options})
+        self._pixel_format = pixel_format
+        self._container = _open_output(path)
         self.notes: list[str] = []
         settings, standard = _QUALITY.get(encoder, ({}, None))
         number = standard if quality is None else quality
-        stream_options = {key: value.format(quality=number) for key, value in settings.items()}
+        options = {key: value.format(quality=number) for key, value in settings.items()}
         rate = pictures.average_rate or pictures.guessed_rate or Fraction(25)
-        self._stream = self._container.add_stream(encoder, rate=rate, options=stream_options)
+        self._stream = self._container.add_stream(encoder, rate=rate, options=options)
         self._tag(pictures)
-        self._copies = self._add_copies(source, pictures)
+        self._copies = _add_copies(self._container, source, pictures, self.notes) if copies else {}
         self._container.metadata.update(source.metadata)
         self._opened = False
 
@@ -331,28 +329,6 @@ class FilmWriter:
             context.sample_aspect_ratio = pictures.sample_aspect_ratio
         self._stream.metadata.update(pictures.metadata)
 
-    def _add_copies(self, source: av.container.InputContainer, pictures: av.VideoStream) -> dict[int, av.stream.Stream]:
-        import av
-
-        copies = {}
-        for stream in source.streams:
-            if stream is pictures:
-                continue
-            name = f"{stream.type} stream {stream.index}"
-            try:
-                if stream.type not in ("audio", "subtitle", "video"):
-                    raise ValueError(stream.type)
-                codec = stream.codec_context.codec.canonical_name
-                if self._container.format.name != "matroska" and codec not in self._container.supported_codecs:
-                    raise ValueError(codec)
-                copy = self._container.add_stream_from_template(stream)
-                copy.metadata.update(stream.metadata)
-                copy.disposition = stream.disposition
-                copies[stream.index] = copy
-            except (av.FFmpegError, ValueError, AttributeError):
-                self.notes.append(f"the {name} does not go into {self._container.format.name} and was left out")
-        return copies
-
     def copy(self, packet: av.Packet) -> None:
         """Write a packet of another stream, bit by bit as it is."""
         stream = self._copies.get(packet.stream_index)
@@ -365,20 +341,13 @@ class FilmWriter:
         import av
 
         if not self._opened:
-            self._set_display_matrix(frame)
+            _set_display_matrix(self._stream, frame)
             self._opened = True
         if frame.format.name != self._pixel_format:
             frame = frame.reformat(format=self._pixel_format)
         # the encoder chooses its own key frames
         frame.pict_type = av.video.frame.PictureType.NONE
         self._container.mux(self._stream.encode(frame))
-
-    def _set_display_matrix(self, frame: av.VideoFrame) -> None:
-        import struct
-
-        for item in frame.side_data:
-            if item.type.name == "DISPLAYMATRIX":
-                self._stream.set_display_matrix(struct.unpack("<9i", bytes(item)[:36]))
 
     def finish(self) -> None:
         """Write what the encoder still holds, and the trailer."""
@@ -392,8 +361,93 @@ class FilmWriter:
         if kind is None:
             self.finish()
         else:
-            import contextlib
-
             # closing writes a trailer, which may fail for the same reason as what came before
             with contextlib.suppress(Exception):
                 self._container.close()
+
+
+def _open_output(path: Path) -> av.container.OutputContainer:
+    import av
+
+    # timestamps as they are: no shift to zero
+    return av.open(str(path), "w", options={"avoid_negative_ts": "disabled"})
+
+
+def _set_display_matrix(stream: av.VideoStream, frame: av.VideoFrame) -> None:
+    for item in frame.side_data:
+        if item.type.name == "DISPLAYMATRIX":
+            stream.set_display_matrix(struct.unpack("<9i", bytes(item)[:36]))
+
+
+def _add_copies(
+    container: av.container.OutputContainer,
+    source: av.container.InputContainer,
+    pictures: av.VideoStream,
+    notes: list[str],
+) -> dict[int, av.stream.Stream]:
+    """Streams of ``container`` for the other streams of ``source``, by their index there."""
+    import av
+
+    copies = {}
+    for stream in source.streams:
+        if stream is pictures:
+            continue
+        try:
+            if stream.type not in ("audio", "subtitle", "video"):
+                raise ValueError(stream.type)
+            codec = stream.codec_context.codec.canonical_name
+            if container.format.name != "matroska" and codec not in container.supported_codecs:
+                raise ValueError(codec)
+            copy = container.add_stream_from_template(stream)
+            copy.metadata.update(stream.metadata)
+            copy.disposition = stream.disposition
+            copies[stream.index] = copy
+        except (av.FFmpegError, ValueError, AttributeError):
+            notes.append(f"the {stream.type} stream {stream.index} does not go into {container.format.name}: left out")
+    return copies
+
+
+def join_films(path: Path, parts: Sequence[Path], source: av.container.InputContainer, notes: list[str]) -> None:
+    """Write the pictures of ``parts``, one after the other, with the other streams of ``source``; nothing is encoded.
+
+    The parts were written by :class:`FilmWriter` with the same settings; their frames keep their times.
+    """
+    with _open_output(path) as container:
+        pictures = _pictures(source)[0]
+        with open_film(parts[0]) as first:
+            stream = container.add_stream_from_template(_pictures(first)[0])
+            stream.time_base = _pictures(first)[0].time_base
+            _set_display_matrix(stream, next(decode(first, DecodeReport())))
+        stream.metadata.update(pictures.metadata)
+        copies = _add_copies(container, source, pictures, notes)
+        container.metadata.update(source.metadata)
+        waiting = _picture_packets(parts)
+        picture = next(waiting, None)
+        for packet in source.demux([stream for stream in source.streams if stream.index in copies] or None):
+            if packet.stream_index not in copies or packet.dts is None:
+                continue
+            # in the order of their times, or the container would have to hold everything back
+            while picture is not None and picture.dts * picture.time_base <= packet.dts * packet.time_base:
+                picture.stream = stream
+                container.mux(picture)
+                picture = next(waiting, None)
+            packet.stream = copies[packet.stream_index]
+            container.mux(packet)
+        while picture is not None:
+            picture.stream = stream
+            container.mux(picture)
+            picture = next(waiting, None)
+
+
+def _picture_packets(parts: Sequence[Path]) -> Iterator[av.Packet]:
+    """All packets with decoding times that rise, also across the parts."""
+    last: int | None = None
+    for part in parts:
+        with open_film(part) as container:
+            for packet in container.demux(_pictures(container)[0]):
+                if packet.dts is None:
+                    continue
+                if last is not None and packet.dts <= last:
+                    packet.dts = last + 1
+                last = packet.dts
+                yield packet

@@ -54,6 +54,10 @@ class FrameImages:
         self.files = find_sequence(os.fspath(source))
         self._last: tuple[Path, tuple[int, int], np.ndarray] | None = None
 
+    def __repr__(self) -> str:
+        changed = [(str(path), path.stat().st_mtime_ns) for path in self.files]
+        return f"FrameImages({self.what!r}, {changed!r})"
+
     def check_length(self, frames: int) -> None:
         """Raises: UserError, where there are several images, but fewer than ``frames``."""
         if 1 < len(self.files) < frames:

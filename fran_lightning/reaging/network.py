@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -62,6 +63,14 @@ class DeltaNetwork:
         network = copy.deepcopy(generator).eval().requires_grad_(False)
         # convolutions run 1.4 to 2 times faster on channels-last tensors, on CPU and on CUDA
         self._generator = network.to(device=device, dtype=self.dtype, memory_format=torch.channels_last)
+
+    def fingerprint(self) -> str:
+        """A short name of the weights as they are used here."""
+        digest = hashlib.sha256()
+        for name, tensor in self._generator.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def batch_pixels(self) -> int:

@@ -112,6 +112,11 @@ class Reager:
         self.detector = FaceDetector()
 
     @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes when the weights or the precision change."""
+        return self.network.fingerprint()
+
+    @functools.cached_property
     def age_estimator(self) -> AgeEstimator:
         """The bundled judge of ages, loaded when first needed."""
         from fran_lightning.perception.age import AgeEstimator

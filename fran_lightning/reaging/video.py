@@ -33,6 +33,7 @@ from fran_lightning.reaging.film import (
 )
 from fran_lightning.reaging.frame_images import FrameImages
 from fran_lightning.reaging.network import face_deltas
+from fran_lightning.reaging.parts import PartsWriter, fingerprint
 from fran_lightning.reaging.pipeline import Behind, ahead
 from fran_lightning.reaging.plan import FacePlan, plan_face
 from fran_lightning.reaging.planes import PlaneLayout, add_delta_to_planes, planar_format, read_crop
@@ -73,10 +74,11 @@ class PersonReport:
 
 @dataclass
 class FilmReport:
-    """What happened to a film."""
+    """What happened to a film; ``frames_resumed`` were there from an earlier try and are in neither other count."""
 
     frames: int = 0
     changed_frames: int = 0
+    frames_resumed: int = 0
     cuts: int = 0
     persons: list[PersonReport] = field(default_factory=list)
     decoding: DecodeReport = field(default_factory=DecodeReport)
@@ -193,15 +195,17 @@ def _frames_at_work(
     settings: ReageSettings,
     info: FilmInfo,
     decoding: DecodeReport,
+    skip: int,
     keep_original: bool,
 ) -> Iterator[_Work]:
-    """Decode, and cut the faces out."""
+    """Decode, and cut the faces out, from frame ``skip`` on."""
     index = 0
     for packet, frames in decode_packets(container, decoding):
         if packet is not None:
             yield _Work(packet=packet)
         for frame in frames:
-            yield _cut_out(frame, index, jobs, settings, info, keep_original)
+            if index >= skip:
+                yield _cut_out(frame, index, jobs, settings, info, keep_original)
             index += 1
 
 
@@ -289,6 +293,7 @@ def reage_film(
     codec: str | None = None,
     quality: int | None = None,
     preview: PreviewKind | None = None,
+    resume: bool = False,
     tracker: Tracker | None = None,
     smoothing: bool = True,
 ) -> FilmReport:
@@ -300,6 +305,7 @@ def reage_film(
         codec: an encoder's name; the source's own codec where absent.
         quality: the encoder's constant-quality number; visually lossless where absent.
         preview: also write ``<output>_preview.mp4`` with before and after.
+        resume: work in parts that outlive an interruption, and go on after those that are there.
         tracker: the faces, where they were looked for already.
         smoothing: off leaves the alignment as it was measured in each frame, for comparison.
 
@@ -329,12 +335,26 @@ def reage_film(
             preview_path = output.with_name(f"{output.stem}_preview.mp4")
             shown = PreviewWriter(stack.enter_context(atomic_path(preview_path)), info, preview)
             stack.enter_context(shown)
-        writer = stack.enter_context(FilmWriter(temporary, container, encoder, pixel_format, quality))
         bar = stack.enter_context(progress_bar("re-ageing", tracker.frames, "frames"))
+        parts = None
+        if resume:
+            looks = source.stat().st_size, source.stat().st_mtime_ns, settings, smoothing, reager.fingerprint
+            job = fingerprint(*looks, encoder, pixel_format, quality)
+
+            def open_part(path: Path) -> FilmWriter:
+                return FilmWriter(path, container, encoder, pixel_format, quality, copies=False)
+
+            parts = PartsWriter(output, job, open_part)
+            report.frames_resumed = parts.frames_done
+            bar.advance(parts.frames_done)
+            writer: FilmWriter | PartsWriter = parts
+        else:
+            writer = stack.enter_context(FilmWriter(temporary, container, encoder, pixel_format, quality))
 
         def finish(item: _Work) -> None:
             if item.packet is not None:
-                writer.copy(item.packet)
+                if isinstance(writer, FilmWriter):
+                    writer.copy(item.packet)
                 return
             assert item.frame is not None
             for face, delta in zip(item.faces, item.deltas, strict=True):
@@ -347,9 +367,18 @@ def reage_film(
             report.changed_frames += bool(item.faces)
             bar.advance()
 
-        work = _frames_at_work(container, jobs, settings, info, report.decoding, shown is not None)
+        work = _frames_at_work(
+            container, jobs, settings, info, report.decoding, report.frames_resumed, shown is not None
+        )
         with contextlib.closing(ahead(work, _DEPTH)) as items, Behind(finish, _DEPTH) as behind:
             for item in _through_network(reager, items, settings.strength):
                 behind.put(item)
-        report.notes += writer.notes
+        if parts is not None:
+            with open_film(source) as sound:
+                parts.join(temporary, sound, report.notes)
+        else:
+            assert isinstance(writer, FilmWriter)
+            report.notes += writer.notes
+    if parts is not None:
+        parts.remove()
     return report
