@@ -381,7 +381,7 @@ def test_an_interrupted_film_goes_on_where_it_stopped(tmp_path, monkeypatch, cod
     assert len(list((tmp_path / f".out{suffix}.parts").glob(f"0*{suffix}"))) >= 1
 
     report = reage_film(reager, source, output, settings(), resume=True, **options)
-    assert report.frames_resumed in (4, 8)
+    assert report.frames_resumed in (4, 8, 12)
     assert report.frames == 15 - report.frames_resumed
     assert not (tmp_path / f".out{suffix}.parts").exists()
     assert times_of(output) == times_of(expected)
