@@ -25,6 +25,7 @@ TRAINING_COMMANDS = {
 
 #: command words -> (module in ``commands/``, one line for ``fran --help``)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "synthesize sam": ("synthesize_sam", "make training data with StyleGAN2 and SAM from the official checkpoints"),
     "synthesize parametric": ("synthesize_parametric", "make longitudinal faces with a parametric head"),
     "import-data": ("import_data", "make a dataset folder from another layout"),
     "check-data": ("check_data", "look at every file of a dataset folder"),

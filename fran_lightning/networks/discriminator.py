@@ -22,7 +22,7 @@ class PatchDiscriminator(nn.Module):
 
     Args:
         base_channels: channels after the first convolution, doubled at every level up to 8 x.
-        depth: number of halvings; 3 gives patches of 36 x 36 pixels.
+        depth: number of halvings; 3 gives patches of 68 x 68 pixels.
     """
 
     def __init__(self, base_channels: int = 64, depth: int = 3) -> None:
