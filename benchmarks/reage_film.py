@@ -12,10 +12,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from benchmarks.processes import measure_apart
-from benchmarks.table import Table
 from torch import Tensor, nn
 
+from benchmarks.processes import measure_apart
+from benchmarks.table import Table
 from fran_lightning.progress import progress_bar
 
 NAME = "reage-film"
@@ -72,8 +72,8 @@ def run(quick: bool, device: torch.device) -> Table:
         columns=["film", "frames", "network", "frames/s", "peak memory: MB"],
         rows=rows,
         notes=(
-            "An H.264 film with one moving face (aligned square of about 650 pixels), re-aged to H.264: both passes (decoding and "
-            "looking for faces; decoding, cutting out, network, adding, encoding), opening of files included, loading "
+            "An H.264 film with one moving face (aligned square of about 650 pixels), re-aged to H.264: both passes "
+            "(decoding and looking for faces; decoding, cutting out, network, adding, encoding), opening of files included, loading "
             "of models apart. Without network: a generator that costs nothing, so all the rest is measured. Peak "
             "memory is the process's, libraries and models included."
         ),

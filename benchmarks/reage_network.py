@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 
 import torch
-from benchmarks.table import Table
 from torch import Tensor
 
+from benchmarks.table import Table
 from fran_lightning.networks.unet import FRANUNet
 from fran_lightning.reaging.network import DeltaNetwork, bfloat16_pays
 

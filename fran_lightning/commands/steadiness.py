@@ -45,7 +45,7 @@ def run(args: Namespace) -> None:
     info = read_info(source)
     settings = ReageSettings(targets=parse_targets(args.target_age))
     reager = Reager(args.checkpoint, device=args.device)
-    tracker = look_for_faces(source, info, reager.detector)
+    tracker = look_for_faces(source, info)
     tracks = tracker.finish()
     if not tracks:
         raise NoFaceError(f"no face found in {source}")

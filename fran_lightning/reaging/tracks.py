@@ -22,6 +22,8 @@ SHORTEST_TRACK = 3
 _CUT_CHANGE, _CUT_RATIO = 18.0, 4.0
 #: Frames between two samples of a face's age and skin; and how many of each sample are enough.
 _SAMPLE_EVERY, _AGES, _EMBEDDINGS = 6, 25, 3
+#: Films are searched on copies of so many pixels: the points are refined at full size anyway, and time counts.
+_SEARCH_SIDE = 480
 #: dlib distance below which two tracks are one person: stricter than its threshold, for a wrong merge is worse.
 _SAME_PERSON = 0.5
 
@@ -37,7 +39,9 @@ class CutDetector:
         """Whether a cut lies between the last uint8 RGB image given and this one."""
         import cv2
 
-        thumbnail = cv2.resize(image, (32, 18), interpolation=cv2.INTER_AREA).astype(np.float32)
+        # every few pixels are enough for an average
+        step = max(1, min(image.shape[0] // 144, image.shape[1] // 256))
+        thumbnail = cv2.resize(image[::step, ::step], (32, 18), interpolation=cv2.INTER_AREA).astype(np.float32)
         previous, self._previous = self._previous, thumbnail
         if previous is None:
             return False
@@ -130,7 +134,7 @@ class Tracker:
         from fran_lightning.perception.age import AgeEstimator
         from fran_lightning.perception.identity import IdentityEmbedder
 
-        self._detector = detector or FaceDetector()
+        self._detector = detector or FaceDetector(longest_side=_SEARCH_SIDE)
         self._ages, self._identities = AgeEstimator(), IdentityEmbedder()
         self._turns = quarter_turns
         self._cut_detector = CutDetector()

@@ -18,7 +18,6 @@ import numpy as np
 from fran_lightning.errors import UserError
 from fran_lightning.files import atomic_path
 from fran_lightning.perception.alignment import sample
-from fran_lightning.perception.detection import FaceDetector
 from fran_lightning.perception.face import NoFaceError
 from fran_lightning.progress import progress_bar
 from fran_lightning.reaging.film import (
@@ -113,9 +112,9 @@ class _Work:
     before: Any = None
 
 
-def look_for_faces(path: Path, info: FilmInfo, detector: FaceDetector | None = None) -> Tracker:
+def look_for_faces(path: Path, info: FilmInfo) -> Tracker:
     """The first pass: who is where in every frame."""
-    tracker = Tracker(detector, info.quarter_turns)
+    tracker = Tracker(quarter_turns=info.quarter_turns)
     with open_film(path) as container, progress_bar("looking for faces", info.frames, "frames") as bar:
         pictures = (frame.to_ndarray(format="rgb24") for frame in decode(container, DecodeReport()))
         with contextlib.closing(ahead(pictures, _DEPTH)) as images:
@@ -314,7 +313,7 @@ def reage_film(
     """
     info = read_info(source)
     encoder, pixel_format = choose_encoder(info, output.suffix, codec)
-    tracker = tracker or look_for_faces(source, info, reager.detector)
+    tracker = tracker or look_for_faces(source, info)
     tracks = tracker.finish(smoothing)
     for images in (settings.mask, settings.age_map):
         if isinstance(images, FrameImages):
