@@ -72,10 +72,10 @@ def run(quick: bool, device: torch.device) -> Table:
         columns=["film", "frames", "network", "frames/s", "peak memory: MB"],
         rows=rows,
         notes=(
-            "An H.264 film with one moving face (aligned square of about 650 pixels), re-aged to H.264: both passes "
-            "(decoding and looking for faces; decoding, cutting out, network, adding, encoding), opening of files included, loading "
-            "of models apart. Without network: a generator that costs nothing, so all the rest is measured. Peak "
-            "memory is the process's, libraries and models included."
+            "An H.264 film with one moving face (aligned square of about 650 pixels), re-aged to H.264, both passes "
+            "(decoding and looking for faces; decoding, cutting out, network, adding, encoding) and the loading of the "
+            "models that look for faces included. Without network: a generator that costs nothing, so all the rest is "
+            "measured. Peak memory is the process's, libraries and models included."
         ),
     )
 
