@@ -7,7 +7,7 @@ import io
 import os
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,7 +78,6 @@ class DecodeReport:
 
     broken_packets: int = 0
     damaged_frames: int = 0
-    notes: list[str] = field(default_factory=list)
 
 
 def open_film(path: str | os.PathLike[str]) -> av.container.InputContainer:
