@@ -33,7 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check-data": ("check_data", "look at every file of a dataset folder"),
     "pack": ("pack", "pack a dataset folder for training without decoding"),
     "ablation": ("ablation", "draw the loss ablation's grid from finished runs"),
-    "reage": ("reage", "re-age the faces of a photo"),
+    "reage": ("reage", "re-age the faces of photos and films"),
+    "steadiness": ("steadiness", "measure how steady a re-aged film is"),
 }
 
 
@@ -84,7 +85,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except (UserError, ArgumentError) as error:
         return _report(str(error))
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             where = f" while writing {error.filename}" if error.filename else ""
             return _report(f"no space left on the disk{where}; free some space and run the command again")
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
