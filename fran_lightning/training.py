@@ -100,7 +100,8 @@ class FRANCLI(LightningCLI):
 
     def before_fit(self) -> None:
         # not in self.config, so that config.yaml begins a new run where it is used again
-        self.config_init[self.subcommand].update({"ckpt_path": self.checkpoint, "weights_only": True})
+        config = self.config_init[self.subcommand]
+        config.ckpt_path, config.weights_only = self.checkpoint, True
 
     before_validate = before_test = before_fit
 
@@ -153,6 +154,8 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run from within Python")
     # LPIPS and the averaged generator belong in eval mode
     warnings.filterwarnings("ignore", message="Found .* module.* in eval mode at the start of training")
+    # the sampler does start where the checkpoint stopped
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
     # the model summary counts bytes as for float32
     warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
     # Lightning's own use of a tree function that torch renamed
