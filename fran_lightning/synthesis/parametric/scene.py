@@ -371,7 +371,7 @@ def sample_identity(seed: int, number: int, max_yaw: float = 30.0) -> Identity:
             float(random.uniform(900, 1800)),
             float(random.uniform(0.94, 1.03)),
             tuple(random.normal(0, 0.01, 2).tolist()),
-            float(random.uniform(0.0, 0.3)),
+            float(random.uniform(-0.22, 0.08)),
         ),
         background=_sample_background(random),
         clothes=tuple(
