@@ -21,7 +21,12 @@ from fran_lightning.losses import (
 )
 from fran_lightning.networks.discriminator import PatchDiscriminator
 from fran_lightning.networks.generator import Generator
-from fran_lightning.networks.weights import Architecture, build_generator, load_matching_weights
+from fran_lightning.networks.weights import (
+    Architecture,
+    build_generator,
+    load_generator,
+    load_matching_weights,
+)
 from fran_lightning.perceptual import LpipsChoice, LpipsWeights, build_lpips, choose_lpips
 
 _LPIPS_PREFIX = "lpips."
@@ -50,6 +55,9 @@ class FRANModule(pl.LightningModule):
         r1_interval: batches between two R1 penalties, which are weighted up by it.
         lpips: weights of LPIPS; auto takes VGG where its weights can be had, else the bundled ones.
         lpips_weights: path of a ``vgg16-397923af.pth``.
+        lpips_float32: compute LPIPS of the training loss in float32 even where the networks run in bfloat16;
+            validation always does. Without it CPU training is a fifth faster, and the gradient's direction changes
+            little (measured: cosine 0.996).
         learning_rate_generator: of Adam.
         learning_rate_discriminator: of Adam.
         adam_beta1: of both optimizers.
@@ -60,6 +68,8 @@ class FRANModule(pl.LightningModule):
         gradient_clip: largest norm of each network's gradient; 0 is off.
         channels_last: memory layout of the networks; faster on CPUs and on GPUs with tensor cores.
         compile: compile the networks with ``torch.compile``.
+        init_from: run folder or ``generator.safetensors`` whose generator a new run begins with, for example one
+            trained on the embedded data; it must have the same architecture.
         seed: recorded with the run.
     """
 
@@ -82,6 +92,7 @@ class FRANModule(pl.LightningModule):
         r1_interval: int = 16,
         lpips: LpipsChoice = "auto",
         lpips_weights: str | None = None,
+        lpips_float32: bool = True,
         learning_rate_generator: float = 1e-4,
         learning_rate_discriminator: float = 1e-4,
         adam_beta1: float = 0.5,
@@ -92,6 +103,7 @@ class FRANModule(pl.LightningModule):
         gradient_clip: float = 1.0,
         channels_last: bool = True,
         compile: bool = False,
+        init_from: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -103,6 +115,9 @@ class FRANModule(pl.LightningModule):
         self.strict_loading = False
 
         self.generator = build_generator(self._generator_config())
+        if init_from is not None:
+            trained, _ = load_generator(init_from)
+            load_matching_weights(self.generator, trained.state_dict(), init_from)
         self.averaged_generator = AveragedModel(
             self.generator, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True
         )
@@ -200,7 +215,7 @@ class FRANModule(pl.LightningModule):
             logs["train/l1"] = l1_loss(output, batch.target)
             total = total + weights["lambda_l1"] * logs["train/l1"]
         if weights["lambda_lpips"] > 0:
-            logs["train/lpips"] = self.perceptual_distance(output, batch.target)
+            logs["train/lpips"] = self.perceptual_distance(output, batch.target, float32=weights["lpips_float32"])
             total = total + weights["lambda_lpips"] * logs["train/lpips"]
         if self.discriminator is not None:
             logits = self._judge(output, batch.target_age_map)
@@ -246,11 +261,14 @@ class FRANModule(pl.LightningModule):
         schedulers = self.lr_schedulers()
         return schedulers if isinstance(schedulers, list) else [schedulers]
 
-    def perceptual_distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Mean LPIPS of two batches (B, 3, H, W) in [-1, 1], in float32 whatever the training's precision."""
+    def perceptual_distance(self, a: Tensor, b: Tensor, float32: bool = True) -> Tensor:
+        """Mean LPIPS of two batches (B, 3, H, W) in [-1, 1]; ``float32`` overrides the training's precision."""
         assert self.lpips is not None, "setup() chooses the LPIPS weights"
+        a, b = self._layout(a.float()), self._layout(b.float())
+        if not float32:
+            return self.lpips(a, b).mean()
         with torch.autocast(self.device.type, enabled=False):
-            return self.lpips(self._layout(a.float()), self._layout(b.float())).mean()
+            return self.lpips(a, b).mean()
 
     # --- validation -------------------------------------------------------------------------------------------
 

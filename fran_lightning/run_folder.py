@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 import yaml
 
 from fran_lightning.errors import UserError
@@ -57,6 +60,26 @@ class RunFolder:
         run_id = uuid.uuid4().hex[:10]
         path.write_text(run_id + "\n", encoding="utf-8")
         return run_id
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A training checkpoint, memory-mapped; only tensors and plain values are loaded from it.
+
+    Raises:
+        UserError: no such file, a broken one, one with other objects in it, or no training checkpoint.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"checkpoint {path} does not exist; give checkpoints/last.ckpt of a run")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"checkpoint {path} is broken, or holds more than weights and plain values; give another one, "
+            "or remove it to begin anew"
+        ) from error
+    if not isinstance(checkpoint, dict) or not {"state_dict", "loops"} <= checkpoint.keys():
+        raise UserError(f"{path} is no training checkpoint; give checkpoints/last.ckpt of a run")
+    return checkpoint
 
 
 def choose_run_folder(run_dir: str | None, runs: str, experiment: str) -> RunFolder:

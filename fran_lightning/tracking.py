@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from typing import Literal
 from urllib.parse import urlparse
 
-import torch
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from fran_lightning.run_folder import RunFolder
+from fran_lightning.run_folder import RunFolder, read_checkpoint
 
 WandbMode = Literal["auto", "online", "offline", "disabled"]
 
@@ -56,8 +55,7 @@ def csv_logger(folder: RunFolder) -> CSVLogger:
 def _images_seen(folder: RunFolder) -> float:
     if folder.last_checkpoint is None:
         return 0.0
-    checkpoint = torch.load(folder.last_checkpoint, map_location="cpu", weights_only=True)
-    return float(checkpoint["state_dict"]["images_seen"])
+    return float(read_checkpoint(folder.last_checkpoint)["state_dict"]["images_seen"])
 
 
 def _rows_before(rows: list[dict[str, str]], images_seen: float) -> list[dict[str, str]]:

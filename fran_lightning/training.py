@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 import torch
+from jsonargparse import Namespace
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -19,9 +20,10 @@ from fran_lightning.callbacks.preemption import Preemption
 from fran_lightning.data.datamodule import AgePairDataModule
 from fran_lightning.errors import UserError
 from fran_lightning.module import FRANModule
+from fran_lightning.networks.precision import bfloat16_pays
 from fran_lightning.networks.weights import GENERATOR_FILE
 from fran_lightning.perceptual import choose_lpips
-from fran_lightning.run_folder import RunFolder, choose_run_folder
+from fran_lightning.run_folder import RUN_FOLDER_VARIABLE, RunFolder, choose_run_folder, read_checkpoint
 from fran_lightning.tracking import WandbMode, announce, csv_logger, wandb_logger
 
 
@@ -29,6 +31,7 @@ class FRANCLI(LightningCLI):
     """Adds the run folder, tracking and the always-on callbacks; each of these has its own options."""
 
     run_folder: RunFolder
+    checkpoint: str | None
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--experiment", type=str, default="custom", help="name of the experiment (EXP)")
@@ -57,6 +60,9 @@ class FRANCLI(LightningCLI):
                 "checkpoint.auto_insert_metric_name": False,
                 "checkpoint.every_n_epochs": 1,
                 "checkpoint.save_last": True,
+                # else a last.ckpt that Preemption wrote, or of a run folder that was moved, is left to grow old
+                # beside a last-v1.ckpt
+                "checkpoint.enable_version_counter": False,
             }
         )
         parser.link_arguments("seed_everything", "data.seed")
@@ -72,7 +78,7 @@ class FRANCLI(LightningCLI):
         config.checkpoint.dirpath = str(self.run_folder.checkpoints)
         if config.trainer.precision is None:
             config.trainer.precision = _best_precision(config.trainer.accelerator)
-        self._choose_checkpoint(config)
+        self.checkpoint = self._choose_checkpoint(config)
         if self.subcommand != "fit":
             config.trainer.logger = False
             return
@@ -82,17 +88,23 @@ class FRANCLI(LightningCLI):
             config.model.lpips = recorded or choose_lpips("auto", config.model.lpips_weights)
         announce(f"run folder {self.run_folder.path}, precision {config.trainer.precision}")
 
-    def _choose_checkpoint(self, config: object) -> None:
-        if config.ckpt_path is not None:
-            return
-        last = self.run_folder.last_checkpoint
-        if last is not None:
-            config.ckpt_path = str(last)
-            config.weights_only = True
+    def _choose_checkpoint(self, config: Namespace) -> str | None:
+        path = config.ckpt_path or self.run_folder.last_checkpoint
+        if path is None:
             if self.subcommand == "fit":
-                announce(f"continuing from {last}")
-        elif self.subcommand != "fit":
+                return None
             raise UserError(f"{self.run_folder.path} has no checkpoint; give --run_dir of a run, or --ckpt_path")
+        read_checkpoint(path)
+        if self.subcommand == "fit":
+            announce(f"continuing from {path}")
+        return str(path)
+
+    def before_fit(self) -> None:
+        # not in self.config, so that config.yaml begins a new run where it is used again
+        config = self.config_init[self.subcommand]
+        config.ckpt_path, config.weights_only = self.checkpoint, True
+
+    before_validate = before_test = before_fit
 
     def instantiate_trainer(self, **kwargs: object) -> object:
         config = self.config[self.subcommand]
@@ -116,18 +128,8 @@ class FRANCLI(LightningCLI):
 
 def _best_precision(accelerator: str) -> str:
     """bf16-mixed where the processor computes with it, else 32-true."""
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    return "bf16-mixed" if _has_bf16_instructions() else "32-true"
-
-
-def _has_bf16_instructions() -> bool:
-    # oneDNN also accepts bf16 where it has to emulate it, slower than float32
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return "avx512_bf16" in file.read()
-    except OSError:
-        return False
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if bfloat16_pays(torch.device("cuda" if on_gpu else "cpu")) else "32-true"
 
 
 def _quieten() -> None:
@@ -143,6 +145,8 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run from within Python")
     # LPIPS and the averaged generator belong in eval mode
     warnings.filterwarnings("ignore", message="Found .* module.* in eval mode at the start of training")
+    # the sampler does start where the checkpoint stopped
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
     # the model summary counts bytes as for float32
     warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
     # Lightning's own use of a tree function that torch renamed
@@ -158,6 +162,7 @@ def run_lightning_cli(arguments: Sequence[str]) -> FRANCLI:
     """
     _quieten()
     torch.set_float32_matmul_precision("high")
+    inherited = os.environ.get(RUN_FOLDER_VARIABLE)
     try:
         return FRANCLI(
             FRANModule,
@@ -178,5 +183,13 @@ def run_lightning_cli(arguments: Sequence[str]) -> FRANCLI:
         )
     except MisconfigurationException as error:
         raise UserError(str(error)) from error
+    except UserError as error:
+        # a data loader's worker hands its error on inside a traceback, whose last line is the message
+        message = str(error).strip().splitlines()[-1]
+        raise UserError(message.removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")) from error
     except torch.OutOfMemoryError as error:
         raise UserError("the GPU has too little memory; lower --data.batch_size or --data.crop_size") from error
+    finally:
+        # the next run of this process, as in a notebook, is another one
+        if inherited is None:
+            os.environ.pop(RUN_FOLDER_VARIABLE, None)

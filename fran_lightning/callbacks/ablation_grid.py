@@ -32,17 +32,19 @@ def comparable_runs(runs: str | os.PathLike[str], reference: dict[str, Any]) -> 
             metadata = read_metadata(file)
         except UserError:
             continue  # another program's file, or one that is being replaced
-        same = (
-            metadata["data"]["fingerprint"] == reference["data"]["fingerprint"]
-            and metadata["seed"] == reference["seed"]
-            and metadata["scale"] == reference["scale"]
-        )
+        if _comparison_key(metadata) != _comparison_key(reference):
+            continue
         name, written = metadata["experiment"], file.stat().st_mtime
-        if same and (name not in found or written > found[name][0]):
+        if name not in found or written > found[name][0]:
             found[name] = (written, file.parent)
     rank = {name: position for position, name in enumerate(ORDER)}
     names = sorted(found, key=lambda name: (rank.get(name, len(ORDER)), name))
     return {name: found[name][1] for name in names}
+
+
+def _comparison_key(metadata: dict[str, Any]) -> tuple[Any, ...]:
+    # weights that were imported or exported by hand name no data, and compare with no run
+    return metadata.get("data", {}).get("fingerprint"), metadata.get("seed"), metadata.get("scale")
 
 
 def draw_ablation_grid(

@@ -24,7 +24,9 @@ def run(args: Namespace) -> None:
     from fran_lightning.networks.weights import read_metadata
 
     reference = read_metadata(args.run)
-    data = AgePairDataModule(args.data, crop_size=reference["image_size"], seed=reference["seed"])
+    if "data" not in reference:
+        raise UserError(f"{args.run} does not say what it was trained on; give the folder of a training run")
+    data = AgePairDataModule(args.data, **reference["data"]["settings"])
     data.setup()
     if data.describe()["fingerprint"] != reference["data"]["fingerprint"]:
         raise UserError(f"{args.run} was trained on other data than {args.data}; give --data its dataset folder")

@@ -107,6 +107,9 @@ def _label_problems(path: Path, size: int) -> Iterator[str]:
             if image.size != (size, size) or image.mode not in ("L", "P"):
                 yield f"{path}: {image.width} x {image.height} {image.mode}, not {size} x {size} with 8 bits"
                 return
+            if not _ends_as_it_should(path):
+                yield f"{path}: truncated"
+                return
             highest = int(np.asarray(image).max())
     except (UnidentifiedImageError, OSError, SyntaxError):
         yield f"{path}: broken or no image"

@@ -145,16 +145,29 @@ class AgePairDataModule(pl.LightningDataModule):
         )
         if self.pairs_per_epoch is None:
             self.pairs_per_epoch = len(self.train_identities) * len(info.ages) ** 2
-        self.reader = IdentityReader(self.root, info.ages, self.image_size, self.cache_megabytes)
+        self.reader = IdentityReader(
+            self.root, info.ages, self.image_size, self.cache_megabytes, stored_size=info.image_size
+        )
         self.info = info
 
     def describe(self) -> dict[str, Any]:
-        """What a run records of its data: plain values; ``fingerprint`` is equal for equal data and split."""
+        """What a run records of its data: plain values; ``fingerprint`` is equal for equal data and split.
+
+        ``settings`` are the arguments that make a module with the same images and split again.
+        """
         assert self.info is not None, "setup() comes first"
+        val_fraction, test_fraction = self.fractions
         description: dict[str, Any] = self.info.to_json() | {
             "name": self.root.resolve().name,
             "train_identities": len(self.train_identities),
             "val_identities": self.val_identities,
+            "settings": {
+                "crop_size": self.crop_size,
+                "image_size": self.image_size,
+                "val_fraction": val_fraction,
+                "test_fraction": test_fraction,
+                "seed": self.seed,
+            },
         }
         text = json.dumps(description, sort_keys=True)
         return description | {"fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16]}
@@ -168,6 +181,11 @@ class AgePairDataModule(pl.LightningDataModule):
         sampler = EpochSampler(self.pairs_per_epoch)
         if self._resume is not None:
             sampler.resume(**self._resume)
+        if len(sampler) < self.batch_size:
+            raise UserError(
+                f"an epoch of {len(sampler)} pairs per device is less than one batch of {self.batch_size}; "
+                "raise --data.pairs_per_epoch or lower --data.batch_size"
+            )
         return DataLoader(
             pairs,
             batch_size=self.batch_size,
@@ -207,7 +225,8 @@ class AgePairDataModule(pl.LightningDataModule):
         """How far the epoch has come; part of every checkpoint."""
         if self.trainer is None or self.trainer.state.fn != "fit":
             return {}
-        batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        # "completed" lags by one batch where a checkpoint is saved at a batch's end
+        batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
         pairs = batches * self.batch_size * self.trainer.world_size
         return {"epoch": self.trainer.current_epoch, "pairs_done": pairs}
 

@@ -55,16 +55,19 @@ def _pack_identity(folder: Path, info: DatasetInfo) -> int:
         path = image_path(folder, age)
         if path is None:
             raise UserError(f"{folder} has no image of age {age}; run `fran check-data {folder.parent}`")
-        pixels = read_image(path)
-        if pixels.shape[:2] != shape:
-            raise UserError(f"{path} is {pixels.shape[1]} x {pixels.shape[0]} pixels, not {shape[0]} x {shape[1]}")
-        images.append(pixels)
+        images.append(_of_shape(read_image(path), shape, path))
         if (classes := label_path(folder, age)) is not None:
-            labels.append(read_labels(classes))
+            labels.append(_of_shape(read_labels(classes), shape, classes))
     if len(labels) == len(images):
         _save(folder / PACKED_LABELS, np.stack(labels))
     # last, because its presence says that the identity is packed
     return _save(folder / PACKED_IMAGES, np.stack(images))
+
+
+def _of_shape(pixels: np.ndarray, shape: tuple[int, int], path: Path) -> np.ndarray:
+    if pixels.shape[:2] != shape:
+        raise UserError(f"{path} is {pixels.shape[1]} x {pixels.shape[0]} pixels, not {shape[1]} x {shape[0]}")
+    return pixels
 
 
 def _save(path: Path, array: np.ndarray) -> int:

@@ -54,14 +54,21 @@ class IdentityReader:
         ages: its ages in years, in the order of the packed arrays.
         image_size: side in pixels to which everything is scaled down; None leaves the dataset's size.
         cache_megabytes: memory for what was read (and scaled); what does not fit is read again every time.
+        stored_size: side in pixels that the dataset says its images have; None leaves it unchecked.
     """
 
     def __init__(
-        self, root: Path, ages: Sequence[int], image_size: int | None = None, cache_megabytes: int = 0
+        self,
+        root: Path,
+        ages: Sequence[int],
+        image_size: int | None = None,
+        cache_megabytes: int = 0,
+        stored_size: int | None = None,
     ) -> None:
         self.root = root
         self.position = {age: index for index, age in enumerate(ages)}
         self.image_size = image_size
+        self.stored_size = stored_size
         self._cache: dict[tuple[str, str, int], np.ndarray] = {}
         self._free_bytes = cache_megabytes * 2**20
 
@@ -71,7 +78,7 @@ class IdentityReader:
         def read() -> np.ndarray:
             folder = self.root / identity
             if (packed := folder / PACKED_IMAGES).is_file():
-                return np.load(packed, mmap_mode="r")[self.position[age]]
+                return self._packed(packed, age)
             if (path := image_path(folder, age)) is not None:
                 return read_image(path)
             raise UserError(f"{folder} has no image of age {age}; run `fran check-data {self.root}`")
@@ -86,14 +93,26 @@ class IdentityReader:
             return None
 
         def read() -> np.ndarray:
-            return read_labels(path) if path is not None else np.load(packed, mmap_mode="r")[self.position[age]]
+            return read_labels(path) if path is not None else self._packed(packed, age)
 
         return self._cached(("labels", identity, age), read, cv2.INTER_NEAREST)
+
+    def _packed(self, path: Path, age: int) -> np.ndarray:
+        try:
+            return np.load(path, mmap_mode="r")[self.position[age]]
+        except (ValueError, OSError, EOFError, IndexError) as error:
+            raise UserError(f"{path} is broken; delete it and run `fran pack {self.root}` again") from error
 
     def _cached(self, key: tuple[str, str, int], read: Callable[[], np.ndarray], interpolation: int) -> np.ndarray:
         if key in self._cache:
             return self._cache[key]
         pixels = read()
+        if self.stored_size is not None and pixels.shape[:2] != (self.stored_size, self.stored_size):
+            what, identity, age = key
+            raise UserError(
+                f"{what} {self.root / identity}/{age} is {pixels.shape[1]} x {pixels.shape[0]} pixels, not "
+                f"{self.stored_size} x {self.stored_size}; run `fran check-data {self.root}`"
+            )
         if self.image_size is not None and pixels.shape[0] != self.image_size:
             pixels = cv2.resize(np.asarray(pixels), (self.image_size, self.image_size), interpolation=interpolation)
         if pixels.nbytes <= self._free_bytes:

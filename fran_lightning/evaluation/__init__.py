@@ -1,1 +1,1 @@
-"""Measures of data and of trained generators."""
+"""How well faces are made and re-aged, judged by measurements."""

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 #: RGB, input-age map, target-age map
 INPUT_CHANNELS = 5
+#: channels of the two maps
+INPUT_AGE, TARGET_AGE = 3, 4
 #: RGB delta
 OUTPUT_CHANNELS = 3
 

@@ -72,10 +72,12 @@ class DatasetWriter:
         self.shard = shard
         self.image_format = image_format
         self.root.mkdir(parents=True, exist_ok=True)
+        # looked at before dataset.json, which comes first: another shard may be starting at this moment
+        holds_files = any(path for path in self.root.iterdir() if not path.name.startswith("."))
         if (self.root / "dataset.json").is_file():
             self._refuse_other_settings(read_info(self.root))
         else:
-            if any(path for path in self.root.iterdir() if not path.name.startswith(".")):
+            if holds_files:
                 raise UserError(f"{self.root} holds files but no dataset.json; choose an empty folder")
             write_json(self.root / "dataset.json", info.to_json())
         self._remove_leftovers()
