@@ -153,6 +153,8 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run from within Python")
     # LPIPS and the averaged generator belong in eval mode
     warnings.filterwarnings("ignore", message="Found .* module.* in eval mode at the start of training")
+    # the sampler does start where the checkpoint stopped
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
     # the model summary counts bytes as for float32
     warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
     # Lightning's own use of a tree function that torch renamed
