@@ -25,12 +25,16 @@ TRAINING_COMMANDS = {
 
 #: command words -> (module in ``commands/``, one line for ``fran --help``)
 COMMANDS: dict[str, tuple[str, str]] = {
+    "synthesize sam": ("synthesize_sam", "make training data with StyleGAN2 and SAM from the official checkpoints"),
+    "check-realism": ("check_realism", "ask independent judges whether faces look like faces that age"),
     "synthesize parametric": ("synthesize_parametric", "make longitudinal faces with a parametric head"),
+    "synthesize parametric-clip": ("synthesize_parametric_clip", "make clips of parametric heads with exact flow"),
     "import-data": ("import_data", "make a dataset folder from another layout"),
     "check-data": ("check_data", "look at every file of a dataset folder"),
     "pack": ("pack", "pack a dataset folder for training without decoding"),
     "ablation": ("ablation", "draw the loss ablation's grid from finished runs"),
-    "reage": ("reage", "re-age the faces of a photo"),
+    "reage": ("reage", "re-age the faces of photos and films"),
+    "steadiness": ("steadiness", "measure how steady a re-aged film is"),
 }
 
 
@@ -81,7 +85,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except (UserError, ArgumentError) as error:
         return _report(str(error))
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             where = f" while writing {error.filename}" if error.filename else ""
             return _report(f"no space left on the disk{where}; free some space and run the command again")
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

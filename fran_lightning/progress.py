@@ -27,7 +27,7 @@ class _RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         rate = task.finished_speed or task.speed
-        return Text("" if rate is None else f"{rate:.1f} {self.unit}/s")
+        return Text("" if rate is None else f"{rate:.3g} {self.unit}/s")
 
 
 class ProgressBar:

@@ -88,7 +88,7 @@ def test_scalp_and_shoulders_hold_still_while_the_face_moves():
     body = Body(load_head_model(), sample_identity(11, 0))
     young, old = body.neutral(18.0), body.neutral(85.0)
     template = body.model.template
-    chest = template[:, 1] < 560
+    chest = template[:, 1] < 545
     assert np.abs(young - old)[chest].max() < 1e-3
     nose = (np.abs(template[:, 0]) < 10) & (template[:, 1] > 680) & (template[:, 1] < 700) & (template[:, 2] > 150)
     assert np.abs(young - old)[nose].max() > 0.5
@@ -107,9 +107,32 @@ def test_labels_follow_the_landmarks(people):
                 ((11, 12, 13), (left_mouth + right_mouth) / 2),
             ):
                 rows, columns = np.nonzero(np.isin(frame.label, classes))
-                centre = np.array([columns.mean() + 0.5, rows.mean() + 0.5])
+                centre = np.array([columns.mean(), rows.mean()])
                 assert np.linalg.norm(centre - wanted) < 0.3 * distance
-            assert frame.label[int(nose[1]), int(nose[0])] == 10
+            assert frame.label[round(nose[1]), round(nose[0])] == 10
+
+
+def test_depth_shows_the_nose_in_front_of_the_eyes_and_the_background_nowhere(people):
+    for frames, record in people:
+        for age, frame in zip(AGES, frames, strict=True):
+            right_eye, left_eye, nose = (np.rint(point).astype(int) for point in record["landmarks"][str(age)][:3])
+            depth = frame.depth[[right_eye[1], left_eye[1], nose[1]], [right_eye[0], left_eye[0], nose[0]]]
+            assert depth[2] < depth[:2].max()
+            assert 700 < depth[2] < 2000
+            # a background pixel may hold a sample of a single hair
+            assert (frame.depth[frame.label == 0] == 1e6).mean() > 0.8
+            assert (frame.depth[np.isin(frame.label, HEAD_CLASSES)] < 3000).all()
+
+
+def test_depth_maps_are_written_in_tenths_of_a_millimetre(tmp_path):
+    settings = Settings(image_size=64, ages=(18, 85), depth=True)
+    generate(tmp_path, 1, settings=settings, workers=1)
+    depth = cv2.imread(str(tmp_path / "000000/depth/85.png"), cv2.IMREAD_UNCHANGED)
+    (_, frame), _ = render_identity(0, 0, settings)
+    assert depth.dtype == np.uint16
+    near = frame.depth < 1e5
+    assert np.abs(depth[near] / 10 - frame.depth[near]).max() < 0.051
+    assert (depth[~near] == 0).all()
 
 
 def test_a_face_detector_finds_every_face(people):
@@ -128,7 +151,7 @@ def test_a_face_detector_finds_every_face(people):
 def test_projection_puts_the_crop_centre_in_the_middle():
     camera = Pinhole(np.array([0.0, 0.0, 1000.0]), np.array([0.01, 0.02]), 0.15)
     point = np.array([[0.01 * 1000, 0.02 * 1000, 0.0]])
-    assert np.allclose(camera.project(point, 128), [[64, 64]])
+    assert np.allclose(camera.project(point, 128), [[63.5, 63.5]])
 
 
 def _digest(root: Path) -> dict[str, str]:
@@ -150,6 +173,7 @@ def test_command_writes_a_dataset_and_two_shards_give_the_same_bytes(tmp_path, c
     folder = identity_folders(tmp_path / "whole")[1]
     assert read_image(folder / "85.png").shape == (64, 64, 3)
     assert (folder / "labels" / "18.png").is_file()
+    assert not (folder / "depth").exists()
     # other settings are refused by name, and nothing is touched
     before = _digest(tmp_path / "whole")
     common[common.index("64")] = "96"
@@ -209,3 +233,10 @@ def test_a_missing_gpu_is_refused(tmp_path, capsys):
 def test_an_unwritable_folder_is_refused(capsys):
     assert main(["synthesize", "parametric", "--out", "/dev/null/faces", "--identities", "1"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_the_data_card_shows_the_ageing_law_as_it_is():
+    card = (Path(__file__).parents[1] / "docs/parametric_data.md").read_text(encoding="utf-8")
+    for name, channel in CHANNELS.items():
+        row = f"| {name} | {channel.onset:g} | {channel.power:g} | {channel.spread:g} | {channel.meaning}"
+        assert row in card, name

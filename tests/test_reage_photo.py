@@ -17,15 +17,18 @@ from fran_lightning.errors import UserError
 from fran_lightning.perception.alignment import FaceSquare
 from fran_lightning.perception.detection import FaceDetector
 from fran_lightning.reaging.masks import border_mask, face_mask, skin_mask
-from fran_lightning.reaging.network import DeltaNetwork, masked_delta, run_in_tiles
+from fran_lightning.reaging.network import DeltaNetwork, face_deltas, run_in_tiles
 from fran_lightning.reaging.paste import Patch, add_delta, bring_back
 from fran_lightning.reaging.photo import Photo, read_photo, split_channels, turn_upright, write_photo
+from fran_lightning.reaging.plan import FacePlan
 from fran_lightning.reaging.reager import Reager, choose_faces
 from fran_lightning.reaging.resolution import choose_size
+from fran_lightning.reaging.settings import ReageSettings
 
 EYE = (105, 143)  # row and column of the eye at image left
 CHEEK = (135, 150)
 CORNER = (10, 10)
+FROM_30 = ReageSettings(source_ages={-1: 30.0})
 
 
 @pytest.fixture(scope="module")
@@ -133,17 +136,22 @@ def test_ages_reach_the_network_and_target_is_input_age_outside_the_mask():
     younger = reager.reage(portrait(), 20, 40, mask="face").astype(int) - portrait()
     assert older[CHEEK][2] == pytest.approx(0.4 * 127.5, abs=2)
     assert younger[CHEEK][2] == pytest.approx(-0.2 * 127.5, abs=2)
-    mask = np.zeros((1, 32, 32), dtype=np.float32)
-    mask[0, 8:24, 8:24] = 0.5
-    crops = np.zeros((1, 32, 32, 3), dtype=np.float32)
-    delta = masked_delta(reager.network, crops, [40], [80], mask)
-    # half of the years, and half of the delta of those
-    assert delta[0, 16, 16] == pytest.approx(np.full(3, 0.4 * 0.5 * 0.5), abs=1e-6)
-    assert (delta[0, :8] == 0).all()
+
+
+def test_delta_is_zero_outside_the_mask(reager):
+    mask = np.zeros((32, 32), dtype=np.float32)
+    mask[8:24, 8:24] = 0.5
+    plan = FacePlan(np.zeros((32, 32, 3), np.float32), 40, np.full((32, 32), 0.8, np.float32), mask)
+    small = FacePlan(np.zeros((16, 16, 3), np.float32), 40, np.full((16, 16), 0.8, np.float32), mask[:16, :16])
+    first, second, third = face_deltas(reager.network, [plan, small, plan], strength=0.5)
+    assert first[16, 16] == pytest.approx(np.full(3, -0.25 * 0.5 * 0.5), abs=1e-3)
+    assert (first[:8] == 0).all()
+    assert second.shape == (16, 16, 3)
+    assert (first == third).all()
 
 
 def test_estimated_source_age_is_reported(reager):
-    _, (report,) = reager.reage_photo(split_channels(portrait()), 65)
+    _, (report,) = reager.reage_photo(split_channels(portrait()), ReageSettings())
     assert report.source_estimated
     assert 20 < report.source_age < 45
 
@@ -328,7 +336,7 @@ def test_exif_rotation_gives_an_upright_result_with_the_other_tags(tmp_path, rea
     exif = turned.getexif()
     exif[0x0112], exif[0x010F] = 6, "A camera"
     turned.save(tmp_path / "turned.png", exif=exif)
-    photo, _ = reager.reage_photo(read_photo(tmp_path / "turned.png"), 65, 30)
+    photo, _ = reager.reage_photo(read_photo(tmp_path / "turned.png"), FROM_30)
     assert (photo.pixels == reager.reage(portrait(), 65, 30)).all()
     write_photo(tmp_path / "out.png", photo)
     with Image.open(tmp_path / "out.png") as written:
@@ -341,7 +349,7 @@ def test_cmyk_becomes_rgb_and_says_so(tmp_path, reager):
     photo = read_photo(tmp_path / "print.jpg")
     assert photo.notes == ("CMYK was converted to RGB",)
     assert np.abs(photo.pixels.astype(int) - portrait()).mean() < 6
-    reager.reage_photo(photo, 65, 30)
+    reager.reage_photo(photo, FROM_30)
 
 
 def test_palette_and_one_bit_files_are_read(tmp_path):
@@ -375,12 +383,20 @@ def test_command_writes_the_photo(tmp_path, checkpoint, capsys):
         (["missing.png"], "does not exist"),
         (["truncated.png"], "broken"),
         (["text.png"], "no image"),
-        (["."], "is a folder"),
-        (["photo.png", "-o", "photo.png"], "is the input itself"),
+        (["text.txt"], "no photo or film"),
+        (["*.xyz"], "finds no photo"),
+        (["empty"], "holds no photo"),
+        (["photo.png", "-o", "photo.png"], "is an input itself"),
         (["photo.png", "-o", "out.xyz"], "choose one of"),
         (["photo.png", "--target-age", "130"], "not an age"),
-        (["photo.png", "--source-age", "-3"], "not an age"),
-        (["photo.png", "--mask", "chin"], "choose one of: skin, face, none"),
+        (["photo.png", "--source-age", "-3"], "must be one age"),
+        (["photo.png", "--target-age", "old"], "no age"),
+        (["photo.png", "--regions", "knee=3"], "--regions"),
+        (["photo.png", "--regions", "eyes"], "NAME=AGE"),
+        (["photo.png", "--age-map", "noise.png"], "colour image"),
+        (["photo.png", "--mask", "wide.png"], "shape of the picture"),
+        (["photo.png", "--preview", "split"], "--preview"),
+        (["photo.png", "--mask", "chin"], "no file, folder, glob"),
         (["photo.png", "--face", "left"], "--face"),
         (["photo.png", "--face", "3"], "no face 3"),
         (["photo.png", "--size", "12"], "--size"),
@@ -395,6 +411,9 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys,
     write(tmp_path / "noise.png", np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8))
     (tmp_path / "truncated.png").write_bytes((tmp_path / "photo.png").read_bytes()[:20000])
     (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.txt").write_text("no picture")
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "wide.png", np.zeros((10, 100), dtype=np.uint8))
     before = sorted(tmp_path.iterdir())
     assert main(["reage", "--checkpoint", str(checkpoint), *options]) == 2
     error = capsys.readouterr().err

@@ -20,6 +20,7 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--max-yaw", type=float, default=30.0, help="largest turn of the head, 0 to 45 degrees")
     parser.add_argument("--labels", type=bool, default=True, help="write class maps (19 CelebAMask-HQ classes)")
+    parser.add_argument("--depth", type=bool, default=False, help="write depth maps (16 bit, tenths of a millimetre)")
     parser.add_argument("--shard", type=str, default="0/1", help="i/n: make only the identities i modulo n")
     parser.add_argument("--format", type=Literal["png", "webp", "jpg"], default="png", help="png and webp are lossless")
     parser.add_argument("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="auto: CUDA if present")
@@ -36,6 +37,7 @@ def run(args: Namespace) -> None:
         ages=DEFAULT_AGES if args.ages is None else parse_ages(args.ages),
         max_yaw=args.max_yaw,
         labels=args.labels,
+        depth=args.depth,
     )
     generate(
         args.out,

@@ -34,7 +34,7 @@ def import_aged_images(source: str | os.PathLike[str], out: str | os.PathLike[st
         raise UserError(f"folder {folder} does not exist; give the folder that holds {{age}}_seed{{id}}.png files")
     if (folder / "aged_images").is_dir():
         folder = folder / "aged_images"
-    faces = _collect(folder)
+    faces = find_aged_images(folder)
     ages = parse_ages(sorted({age for images in faces.values() for age in images}))
     for identity, images in faces.items():
         if lacking := [age for age in ages if age not in images]:
@@ -57,14 +57,19 @@ def import_aged_images(source: str | os.PathLike[str], out: str | os.PathLike[st
     return len(faces)
 
 
-def _collect(folder: Path) -> dict[str, dict[int, Path]]:
+def find_aged_images(folder: Path) -> dict[str, dict[int, Path]]:
+    """The ``{age}_seed{id}`` images of a folder: identity -> age -> file.
+
+    Raises:
+        UserError: there are none.
+    """
     faces: dict[str, dict[int, Path]] = defaultdict(dict)
     for path in sorted(folder.iterdir()):
         match = _AGE_SEED.match(path.stem)
         if match and path.suffix.lower() in IMAGE_SUFFIXES:
             faces[match["identity"]][int(match["age"])] = path
     if not faces:
-        raise UserError(f"{folder} holds no files named like 35_seed0007.png; nothing to import")
+        raise UserError(f"{folder} holds no files named like 35_seed0007.png, so there are no aged faces in it")
     return dict(faces)
 
 

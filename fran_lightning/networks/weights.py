@@ -106,21 +106,30 @@ def load_generator(path: str | os.PathLike[str]) -> tuple[Generator, dict[str, A
     return generator.eval(), metadata
 
 
-def load_matching_weights(network: nn.Module, weights: Mapping[str, Any], where: str) -> None:
+def load_matching_weights(network: nn.Module, weights: Mapping[str, Any], where: str, assign: bool = False) -> None:
     """Load ``weights`` strictly; the error names the first keys that are missing, unexpected or of another shape.
+
+    With ``assign`` the network takes over the tensors themselves: no second copy, and it may come from the
+    meta device.
 
     Raises:
         UserError: the weights belong to another architecture.
     """
     own = network.state_dict()
-    problems = [f"missing {name}" for name in own if name not in weights]
-    problems += [f"unexpected {name}" for name in weights if name not in own]
-    problems += [
-        f"{name} is {tuple(weights[name].shape)}, not {tuple(own[name].shape)}"
-        for name in own
-        if name in weights and weights[name].shape != own[name].shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-        raise UserError(f"{where} holds the weights of another architecture: {shown}")
-    network.load_state_dict(dict(weights))
+    problems = {
+        "missing": [name for name in own if name not in weights],
+        "unexpected": [name for name in weights if name not in own],
+        "of another shape": [
+            f"{name} ({tuple(weights[name].shape)}, not {tuple(own[name].shape)})"
+            for name in own
+            if name in weights and weights[name].shape != own[name].shape
+        ],
+    }
+    if any(problems.values()):
+        told = "; ".join(f"{kind}: {_first_names(names)}" for kind, names in problems.items() if names)
+        raise UserError(f"{where} holds the weights of another architecture: {told}")
+    network.load_state_dict(dict(weights), assign=assign)
+
+
+def _first_names(names: list[str], shown: int = 2) -> str:
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")

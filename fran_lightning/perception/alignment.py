@@ -108,9 +108,10 @@ def magnification(matrix: np.ndarray) -> float:
     return float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
 
 
-def pixel_grid_matrix(factor: float) -> np.ndarray:
-    """The matrix from pixels of a grid to those of one ``factor`` times as fine: corners stay, centres do not."""
-    return np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2]])
+def pixel_grid_matrix(factor_x: float, factor_y: float | None = None) -> np.ndarray:
+    """The matrix from pixels of a grid to those of one that is finer by a factor: corners stay, centres do not."""
+    factor_y = factor_x if factor_y is None else factor_y
+    return np.array([[factor_x, 0, (factor_x - 1) / 2], [0, factor_y, (factor_y - 1) / 2]])
 
 
 def crop(image: np.ndarray, square: FaceSquare, size: int) -> np.ndarray:
@@ -124,22 +125,23 @@ def crop(image: np.ndarray, square: FaceSquare, size: int) -> np.ndarray:
 def sample(image: np.ndarray, to_image: np.ndarray, size: int) -> np.ndarray:
     """A crop (size, size[, C]) of an image (H, W[, C]), where ``to_image`` (2, 3) leads from crop to image pixels.
 
-    Cubic interpolation; where the crop is coarser than the image, the image is sampled several times as densely and
-    averaged, so that nothing aliases. What lies outside the image is its mirror image.
+    Cubic interpolation; where the crop is coarser than the image, the image is averaged to about the crop's
+    resolution first, so that nothing aliases. What lies outside the image is its mirror image.
     """
     import cv2
 
-    finer = max(1, round(magnification(to_image)))
-    dense = size * finer
-    matrix = compose(to_image, pixel_grid_matrix(1 / finer))
-    left, top, right, bottom = _needed_part(matrix, dense, image.shape[:2])
-    matrix[:, 2] -= (left, top)
+    left, top, right, bottom = _needed_part(to_image, size, image.shape[:2])
     region = np.ascontiguousarray(image[top:bottom, left:right])
+    matrix = to_image.copy()
+    matrix[:, 2] -= (left, top)
+    coarser = round(magnification(to_image))
+    if coarser > 1:
+        height, width = region.shape[:2]
+        small = (max(1, round(width / coarser)), max(1, round(height / coarser)))
+        region = cv2.resize(region, small, interpolation=cv2.INTER_AREA)
+        matrix = compose(pixel_grid_matrix(small[0] / width, small[1] / height), matrix)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    result = cv2.warpAffine(region, matrix, (dense, dense), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-    if dense != size:
-        result = cv2.resize(result, (size, size), interpolation=cv2.INTER_AREA)
-    return result
+    return cv2.warpAffine(region, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def _needed_part(to_image: np.ndarray, size: int, shape: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -12,6 +12,10 @@ import numpy as np
 from fran_lightning.errors import UserError
 
 
+class NoFaceError(UserError):
+    """A picture or a film shows no face (that is large enough to work on)."""
+
+
 @dataclass(frozen=True)
 class Face:
     """One detected face.

@@ -60,6 +60,12 @@ def crop_landmarks(aligned: np.ndarray, count: Literal[5, 68] = 68) -> np.ndarra
     return np.array([(part.x, part.y) for part in shape.parts()], dtype=np.float64)
 
 
+@functools.cache
+def mean_landmarks() -> np.ndarray:
+    """The mean face's 68 landmarks in a crop of 256 pixels: what the trees answer where there is nothing to see."""
+    return crop_landmarks(np.full((CROP_SIZE, CROP_SIZE, 3), 127, dtype=np.uint8), 68)
+
+
 def landmarks(image: np.ndarray, face: Face, count: Literal[5, 68] = 68) -> np.ndarray:
     """Landmarks (count, 2) float64 of a detected face in a uint8 RGB image (H, W, 3), in pixels of that image.
 

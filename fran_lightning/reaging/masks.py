@@ -7,6 +7,7 @@ They are made from dlib's 68 landmarks; no face parser is needed.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,7 +51,7 @@ def _outline(landmarks: np.ndarray) -> np.ndarray:
     return np.concatenate([jaw, arch])
 
 
-def _fill(points: np.ndarray, size: int) -> np.ndarray:
+def fill_polygon(points: np.ndarray, size: int) -> np.ndarray:
     """A filled polygon (size, size) float32 with antialiased edges."""
     import cv2
 
@@ -60,7 +61,8 @@ def _fill(points: np.ndarray, size: int) -> np.ndarray:
     return mask.astype(np.float32) / 255
 
 
-def _soften(mask: np.ndarray, share: float = _EDGE) -> np.ndarray:
+def soften(mask: np.ndarray, share: float = _EDGE) -> np.ndarray:
+    """A mask (S, S) blurred by a Gaussian whose sigma is ``share`` of its side."""
     import cv2
 
     blurred = cv2.GaussianBlur(mask, (0, 0), share * mask.shape[0], borderType=cv2.BORDER_REPLICATE)
@@ -79,10 +81,10 @@ def face_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
     Args:
         landmarks: (68, 2) in pixels of a crop of ``size`` pixels.
     """
-    return _soften(_fill(_grown(_outline(landmarks), 1.04), size)) * border_mask(size)
+    return soften(fill_polygon(_grown(_outline(landmarks), 1.04), size)) * border_mask(size)
 
 
-def _neck(landmarks: np.ndarray, size: int) -> np.ndarray:
+def neck_polygon(landmarks: np.ndarray, size: int) -> np.ndarray:
     """The polygon between the jaw and the crop's lower edge, a little narrower than the jaw."""
     jaw = landmarks[4:13]
     left, right = jaw[0] + 0.1 * (jaw[-1] - jaw[0]), jaw[-1] - 0.1 * (jaw[-1] - jaw[0])
@@ -113,12 +115,20 @@ class SkinModel:
         """Learn from cheeks and nose of a crop (S, S, 3) in [-1, 1] with landmarks (68, 2)."""
         size = crop.shape[0]
         cheeks = ([2, 3, 48, 31, 40, 41], [14, 13, 54, 35, 47, 46], [27, 31, 33, 35])
-        inside = np.max([_fill(landmarks[part], size) for part in cheeks], axis=0) > 0.5
+        inside = np.max([fill_polygon(landmarks[part], size) for part in cheeks], axis=0) > 0.5
         samples = cls.features(crop)[inside] if inside.sum() >= 50 else cls.features(crop).reshape(-1, 3)
         # median and quartiles: highlights and stray hair must not widen the distribution
         low, middle, high = np.percentile(samples, [25, 50, 75], axis=0)
         spread = np.maximum((high - low) / 1.35, (0.35, 0.07, 0.09))
         return cls(middle.astype(np.float32), spread.astype(np.float32))
+
+    @classmethod
+    def median(cls, models: Sequence[SkinModel]) -> SkinModel:
+        """The middle of several models of one person."""
+        return cls(
+            np.median([model.mean for model in models], axis=0).astype(np.float32),
+            np.median([model.spread for model in models], axis=0).astype(np.float32),
+        )
 
     def distance(self, crop: np.ndarray) -> np.ndarray:
         """(H, W) Mahalanobis distance of every pixel of a crop from this skin."""
@@ -136,18 +146,18 @@ def skin_mask(crop: np.ndarray, landmarks: np.ndarray, model: SkinModel | None =
     """
     size = crop.shape[0]
     distance = (model or SkinModel.from_crop(crop, landmarks)).distance(crop)
-    face = _soften(_fill(_outline(landmarks), size))
-    around = _fill(_grown(_outline(landmarks), 1.22), size)
-    around = _soften(np.maximum(around, _fill(_neck(landmarks, size), size)))
+    face = soften(fill_polygon(_outline(landmarks), size))
+    around = fill_polygon(_grown(_outline(landmarks), 1.22), size)
+    around = soften(np.maximum(around, fill_polygon(neck_polygon(landmarks, size), size)))
     # inside the outline only what is plainly no skin is left out; around it only what plainly is gets in
     limit = 3.0 + 2.5 * face
     likely = np.clip(limit - distance, 0, 1)
-    mask = around * _soften(likely, 0.008)
+    mask = around * soften(likely, 0.008)
     kept = [landmarks[17:22], landmarks[22:27], landmarks[48:60]]
     for part in kept:
-        mask = np.maximum(mask, _soften(_fill(_grown(part, 1.1), size), 0.008) * face)
+        mask = np.maximum(mask, soften(fill_polygon(_grown(part, 1.1), size), 0.008) * face)
     for part in (landmarks[36:42], landmarks[42:48], landmarks[60:68]):
-        mask = mask * (1 - _soften(_fill(_grown(part, 1.1), size), 0.006))
+        mask = mask * (1 - soften(fill_polygon(_grown(part, 1.1), size), 0.006))
     return (mask * border_mask(size)).astype(np.float32)
 
 

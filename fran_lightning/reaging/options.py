@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fran_lightning.errors import UserError
-from fran_lightning.reaging.reager import FaceChoice
 from fran_lightning.reaging.resolution import SizeRule
+from fran_lightning.reaging.settings import FaceChoice
 
 
 def parse_choice(option: str, text: str, choices: Sequence[str]) -> Any:

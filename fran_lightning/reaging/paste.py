@@ -31,6 +31,11 @@ class Patch:
         height, width = self.values.shape[:2]
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
+    def weighted(self, weights: np.ndarray) -> Patch:
+        """The values times a frame's weights (H, W)."""
+        part = weights[self.window()]
+        return Patch(self.left, self.top, self.values * (part[..., None] if self.values.ndim == 3 else part))
+
 
 def bring_back(values: np.ndarray, square: FaceSquare, height: int, width: int) -> Patch:
     """Crop values (S, S[, C]) float32 at the resolution of a ``height`` x ``width`` frame. As :func:`spread`."""
@@ -76,8 +81,18 @@ def add_delta(image: np.ndarray, delta: Patch) -> None:
     if image.dtype.kind == "f":
         result = region + delta.values
         np.clip(result, np.minimum(region, -1), np.maximum(region, 1), out=result)
+        region[...] = result
     else:
         white = np.iinfo(image.dtype).max
-        result = np.rint(region + delta.values * np.float32(white / 2))
-        np.clip(result, 0, white, out=result)
-    region[...] = result
+        add_codes(region, delta.values * np.float32(white / 2), white)
+
+
+def add_codes(region: np.ndarray, change: np.ndarray, white: int) -> None:
+    """Add ``change`` (float32) to uint8 or uint16 values in place, rounded and clipped to [0, ``white``]."""
+    import cv2
+
+    if not region.size:
+        return
+    depth = cv2.CV_8U if region.dtype == np.uint8 else cv2.CV_16U
+    total = cv2.add(region, change, dtype=depth)
+    region[...] = total if white == np.iinfo(region.dtype).max else np.minimum(total, np.array(white, total.dtype))

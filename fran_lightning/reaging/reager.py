@@ -4,8 +4,8 @@
 >>> older = reager.reage(Image.open("photo.jpg"), target_age=65)
 
 The picture goes through five steps, each its own module: detection and alignment (``perception``), the size at which
-the network sees the face (``resolution``), masks (``masks``), the network (``network``) and the way of the delta back
-into the picture (``paste``).
+the network sees the face (``resolution``), masks and age maps (``plan``), the network (``network``) and the way of the
+delta back into the picture (``paste``).
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fran_lightning.ages import validate_years
 from fran_lightning.errors import UserError
 from fran_lightning.networks.weights import load_generator
 from fran_lightning.perception.alignment import FaceSquare, crop
 from fran_lightning.perception.detection import Face, FaceDetector
-from fran_lightning.reaging.masks import MaskKind, crop_mask
-from fran_lightning.reaging.network import DeltaNetwork, Precision, choose_device, masked_delta
+from fran_lightning.perception.face import NoFaceError
+from fran_lightning.perception.landmarks import CROP_SIZE, crop_landmarks
+from fran_lightning.reaging.frame_images import FrameImages
+from fran_lightning.reaging.masks import MaskKind
+from fran_lightning.reaging.network import DeltaNetwork, Precision, choose_device, face_deltas
 from fran_lightning.reaging.paste import add_delta, bring_back
 from fran_lightning.reaging.photo import Photo, read_photo, split_channels
+from fran_lightning.reaging.plan import FacePlan, plan_face
 from fran_lightning.reaging.resolution import SizeRule, choose_size
+from fran_lightning.reaging.settings import FaceChoice, ReageSettings
+from fran_lightning.reaging.targets import parse_source_ages, parse_targets
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from fran_lightning.perception.age import AgeEstimator
-
-#: Pixels of the crop on which landmarks and masks are found; masks are soft, so more would be wasted.
-MASK_SIZE = 256
-
-FaceChoice = Literal["largest", "all"] | int | tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,11 @@ class Reager:
         self.detector = FaceDetector()
 
     @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes when the weights or the precision change."""
+        return self.network.fingerprint()
+
+    @functools.cached_property
     def age_estimator(self) -> AgeEstimator:
         """The bundled judge of ages, loaded when first needed."""
         from fran_lightning.perception.age import AgeEstimator
@@ -121,9 +126,9 @@ class Reager:
     def reage(
         self,
         image: str | os.PathLike[str] | Image.Image | np.ndarray | Tensor,
-        target_age: float = 65,
+        target_age: float | str = 65,
         source_age: float | None = None,
-        mask: MaskKind = "skin",
+        mask: str = "skin",
         *,
         face: FaceChoice = "largest",
         strength: float = 1.0,
@@ -134,9 +139,10 @@ class Reager:
         Args:
             image: a path or PIL image (a PIL image is returned, upright); a uint8 or uint16 array (H, W),
                 (H, W, 3) or with alpha as the last channel; or a float tensor (3, H, W) or (B, 3, H, W) in [-1, 1].
-            target_age: years wanted.
+            target_age: years wanted, or any form of :mod:`~.targets` ("+20", "0:65,1:30").
             source_age: years of the face as it is; estimated when absent.
-            mask: where the face may change; outside it every pixel stays as it is.
+            mask: where the face may change ("skin", "face", "none", or a painted mask's file); outside it every
+                pixel stays as it is.
             face: ``largest``, ``all``, a number counted from the left, or a point (x, y).
             strength: factor on the change.
             size: pixels at which the network sees the face, see :func:`~.resolution.choose_size`.
@@ -144,12 +150,18 @@ class Reager:
         Raises:
             UserError: no face, a face too small, ages out of range, or an image of an unknown kind.
         """
-        options = {"mask": mask, "face": face, "strength": strength, "size": size}
+        settings = ReageSettings(
+            targets=parse_targets(target_age),
+            source_ages=parse_source_ages(source_age),
+            mask=mask if mask in get_args(MaskKind) else FrameImages(mask, "mask"),
+            faces=face,
+            strength=strength,
+            size=size,
+        )
         if isinstance(image, Tensor):
-            return self._reage_tensor(image, target_age, source_age, options)
+            return self._reage_tensor(image, settings)
         if isinstance(image, np.ndarray):
-            photo, _ = self.reage_photo(split_channels(image), target_age, source_age, **options)
-            return photo.channels().reshape(image.shape)
+            return self.reage_photo(split_channels(image), settings)[0].channels().reshape(image.shape)
         from PIL import Image
 
         if isinstance(image, Image.Image):
@@ -158,109 +170,84 @@ class Reager:
             photo = read_photo(Path(image))
         else:
             raise UserError(f"cannot re-age a {type(image).__name__}; give a path, PIL image, array or tensor")
-        photo, _ = self.reage_photo(photo, target_age, source_age, **options)
-        return _photo_to_pil(photo)
+        return _photo_to_pil(self.reage_photo(photo, settings)[0])
 
-    def reage_photo(
-        self,
-        photo: Photo,
-        target_age: float = 65,
-        source_age: float | None = None,
-        *,
-        mask: MaskKind = "skin",
-        face: FaceChoice = "largest",
-        strength: float = 1.0,
-        size: SizeRule | int = "auto",
-    ) -> tuple[Photo, list[ReagedFace]]:
-        """As :meth:`reage` for a :class:`Photo`, with a report on each face.
+    def reage_photo(self, photo: Photo, settings: ReageSettings, index: int = 0) -> tuple[Photo, list[ReagedFace]]:
+        """Re-age a :class:`Photo`; also returns a report on each face. ``index``: which of several photos it is.
 
         Raises:
             UserError: no face, all chosen faces too small, or ages out of range.
         """
         pixels = photo.pixels.copy()
-        reports = self._reage_in_place(pixels, target_age, source_age, mask, face, strength, size)
+        reports = self._reage_in_place(pixels, settings, index)
         return photo.with_pixels(pixels), reports
 
-    def _reage_tensor(
-        self, images: Tensor, target_age: float, source_age: float | None, options: dict[str, Any]
-    ) -> Tensor:
+    def _reage_tensor(self, images: Tensor, settings: ReageSettings) -> Tensor:
         if images.ndim not in (3, 4) or images.shape[-3] != 3 or not images.is_floating_point():
             raise UserError(
                 f"an image tensor must be float (3, H, W) or (B, 3, H, W), not {images.dtype} {tuple(images.shape)}"
             )
         batch = images.detach().cpu().float().reshape(-1, *images.shape[-3:]).permute(0, 2, 3, 1)
         results = [np.ascontiguousarray(array) for array in batch.numpy().copy()]
-        for pixels in results:
-            self._reage_in_place(pixels, target_age, source_age, **options)
+        for index, pixels in enumerate(results):
+            self._reage_in_place(pixels, settings, index)
         result = torch.from_numpy(np.stack(results)).permute(0, 3, 1, 2).reshape(images.shape)
         # where nothing changed, half precision gets its own value back exactly
         return result.to(images)
 
-    def _reage_in_place(
-        self,
-        pixels: np.ndarray,
-        target_age: float,
-        source_age: float | None,
-        mask: MaskKind,
-        face: FaceChoice,
-        strength: float,
-        size: SizeRule | int,
-    ) -> list[ReagedFace]:
-        validate_years(target_age, "target age")
+    def _reage_in_place(self, pixels: np.ndarray, settings: ReageSettings, image_index: int) -> list[ReagedFace]:
         visible = to_8_bit(pixels)
         faces = sorted(self.detector.detect(visible), key=lambda found: found.points[:, 0].mean())
         if not faces:
-            raise UserError("no face found in the picture; is it upright, and are the eyes to be seen?")
-        reports = []
-        untouched = pixels.copy()
-        for index in choose_faces(faces, face):
+            raise NoFaceError("no face found in the picture; is it upright, and are the eyes to be seen?")
+        named = sorted(settings.targets.persons)
+        chosen = [index for name in named for index in choose_faces(faces, name)]
+        chosen = chosen or choose_faces(faces, settings.faces)
+        height, width = pixels.shape[:2]
+        painted = settings.mask if isinstance(settings.mask, FrameImages) else None
+        frame_mask = painted.at(image_index, height, width) if painted else None
+        frame_ages = settings.age_map.at(image_index, height, width) if settings.age_map else None
+        reports: list[ReagedFace] = []
+        plans: list[FacePlan] = []
+        squares: list[FaceSquare] = []
+        for index in chosen:
             found = faces[index]
-            estimated = source_age is None
-            years = float(self.age_estimator.estimate(visible, [found])[0]) if estimated else float(source_age)
-            validate_years(years, "source age")
+            source, estimated = self._source_age(visible, found, settings.source_age(index))
+            curve = settings.targets.for_person(index)
+            target = source if curve is None else curve.at(1, source)
             square = FaceSquare.from_points(found.points)
-            crop_size = choose_size(square.side, self.trained_size, size)
+            crop_size = choose_size(square.side, self.trained_size, settings.size)
             if crop_size is None:
                 note = f"too small ({square.side:.0f} pixels), left as it is"
-                reports.append(ReagedFace(index, found, years, years, estimated, 0, note))
+                reports.append(ReagedFace(index, found, source, source, estimated, 0, note))
                 continue
-            # every face is read from the untouched picture: two that overlap must not age each other twice
-            delta = self._face_delta(untouched, visible, square, crop_size.size, years, target_age, mask, strength)
-            add_delta(pixels, bring_back(delta, square, *pixels.shape[:2]))
-            reports.append(ReagedFace(index, found, years, target_age, estimated, crop_size.size, crop_size.note))
-        if not any(report.size for report in reports):
-            raise UserError(f"the face is {reports[0].note.removesuffix(', left as it is')}; give a larger picture")
+            size = crop_size.size
+            plans.append(
+                plan_face(
+                    to_unit_range(crop(pixels, square, size)),
+                    crop_landmarks(crop(visible, square, CROP_SIZE)),
+                    source,
+                    target,
+                    settings,
+                    painted_mask=None if frame_mask is None else np.clip(crop(frame_mask, square, size), 0, 1),
+                    painted_ages=None if frame_ages is None else np.clip(crop(frame_ages, square, size), 0, 1),
+                )
+            )
+            squares.append(square)
+            reports.append(ReagedFace(index, found, source, target, estimated, size, crop_size.note))
+        if not plans:
+            raise NoFaceError(f"the face is {reports[0].note.removesuffix(', left as it is')}; give a larger picture")
+        # all crops were cut from the untouched picture: faces that overlap do not age each other twice
+        for square, delta in zip(squares, face_deltas(self.network, plans, settings.strength), strict=True):
+            patch = bring_back(delta, square, height, width)
+            add_delta(pixels, patch if frame_mask is None else patch.weighted(frame_mask))
         return reports
 
-    def _face_delta(
-        self,
-        pixels: np.ndarray,
-        visible: np.ndarray,
-        square: FaceSquare,
-        size: int,
-        source_age: float,
-        target_age: float,
-        mask: MaskKind,
-        strength: float,
-    ) -> np.ndarray:
-        """(size, size, 3) float32, zero outside the mask."""
-        aligned = to_unit_range(crop(pixels, square, size))
-        soft_mask = resize_mask(make_mask(mask, crop(visible, square, MASK_SIZE)), size)
-        return masked_delta(self.network, aligned[None], [source_age], [target_age], soft_mask[None], strength)[0]
-
-
-def make_mask(kind: MaskKind, aligned: np.ndarray) -> np.ndarray:
-    """The mask (S, S) of an aligned uint8 crop (S, S, 3)."""
-    from fran_lightning.perception.landmarks import crop_landmarks
-
-    return crop_mask(kind, to_unit_range(aligned), crop_landmarks(aligned))
-
-
-def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """A crop's mask at another crop size, within [0, 1]."""
-    import cv2
-
-    return cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR) if mask.shape[0] != size else mask
+    def _source_age(self, visible: np.ndarray, face: Face, given: float | None) -> tuple[float, bool]:
+        """Years, and whether they were estimated."""
+        if given is not None:
+            return given, False
+        return float(self.age_estimator.estimate(visible, [face])[0]), True
 
 
 def to_unit_range(pixels: np.ndarray) -> np.ndarray:

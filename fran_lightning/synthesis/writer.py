@@ -72,10 +72,12 @@ class DatasetWriter:
         self.shard = shard
         self.image_format = image_format
         self.root.mkdir(parents=True, exist_ok=True)
+        # looked at before dataset.json, which comes first: another shard may be starting at this moment
+        holds_files = any(path for path in self.root.iterdir() if not path.name.startswith("."))
         if (self.root / "dataset.json").is_file():
             self._refuse_other_settings(read_info(self.root))
         else:
-            if any(path for path in self.root.iterdir() if not path.name.startswith(".")):
+            if holds_files:
                 raise UserError(f"{self.root} holds files but no dataset.json; choose an empty folder")
             write_json(self.root / "dataset.json", info.to_json())
         self._remove_leftovers()
@@ -109,6 +111,7 @@ class DatasetWriter:
         images: Sequence[np.ndarray],
         labels: Sequence[np.ndarray] | None = None,
         record: dict[str, Any] | None = None,
+        depths: Sequence[np.ndarray] | None = None,
     ) -> Path:
         """Write one identity and return its folder.
 
@@ -117,15 +120,17 @@ class DatasetWriter:
             images: uint8 RGB (size, size, 3), one per age of ``info.ages``.
             labels: uint8 class maps (size, size), one per age.
             record: content of ``identity.json``.
+            depths: uint16 (size, size), one per age: distance from the camera, written as 16-bit ``depth/{age}.png``.
         """
         with self._identity_folder(index) as folder:
             for age, pixels in zip(self.info.ages, images, strict=True):
                 path = folder / f"{age}.{self.image_format}"
                 Image.fromarray(pixels).save(path, **_SAVE_OPTIONS[self.image_format])
-            if labels is not None:
-                (folder / "labels").mkdir()
-                for age, classes in zip(self.info.ages, labels, strict=True):
-                    Image.fromarray(classes).save(folder / "labels" / f"{age}.png", **_SAVE_OPTIONS["png"])
+            for name, maps in (("labels", labels), ("depth", depths)):
+                if maps is not None:
+                    (folder / name).mkdir()
+                    for age, values in zip(self.info.ages, maps, strict=True):
+                        Image.fromarray(values).save(folder / name / f"{age}.png", **_SAVE_OPTIONS["png"])
             if record is not None:
                 write_json(folder / "identity.json", record)
         return self.root / identity_name(index)

@@ -45,32 +45,32 @@ class Channel:
 CHANNELS: dict[str, Channel] = {
     # geometry
     "maturing": Channel(13, 0.8, 0.0, "adolescent roundness lost, adult face reached", end=30),
-    "phenotype": Channel(20, 1.15, 0.12, "anny's age from young adult to old"),
-    "brow_droop": Channel(28, 1.2, 0.25, "brows and upper lid skin sink"),
-    "lid_hooding": Channel(30, 1.2, 0.30, "upper lid fold covers the lid, eye opening narrows"),
-    "eye_bags": Channel(26, 1.1, 0.30, "fat bulges under the eye"),
-    "jowls": Channel(32, 1.25, 0.25, "cheek volume slides to the jaw line"),
-    "hollow_cheeks": Channel(35, 1.3, 0.30, "mid-face and temples lose volume"),
-    "thin_lips": Channel(25, 1.0, 0.20, "lips lose height and volume, corners sink, upper lip lengthens"),
+    "phenotype": Channel(18, 0.9, 0.12, "anny's age from young adult to old"),
+    "brow_droop": Channel(24, 1.0, 0.25, "brows and upper lid skin sink"),
+    "lid_hooding": Channel(26, 1.0, 0.30, "upper lid fold covers the lid, eye opening narrows"),
+    "eye_bags": Channel(22, 0.85, 0.30, "fat bulges under the eye"),
+    "jowls": Channel(27, 1.0, 0.25, "cheek volume slides to the jaw line"),
+    "hollow_cheeks": Channel(28, 1.1, 0.30, "mid-face and temples lose volume"),
+    "thin_lips": Channel(22, 0.9, 0.20, "lips lose height and volume, corners sink, upper lip lengthens"),
     "nose_growth": Channel(25, 1.0, 0.20, "nose longer and wider, tip sinks"),
     "ear_growth": Channel(25, 1.0, 0.20, "ears and lobes longer"),
     "neck_sag": Channel(35, 1.2, 0.25, "loose skin under the chin"),
     # wrinkles: millimetres of relief come from the wrinkle maps, this is their scale
-    "forehead_lines": Channel(24, 1.0, 0.30, "horizontal forehead furrows"),
-    "glabella_lines": Channel(28, 1.1, 0.35, "frown lines between the brows"),
-    "crows_feet": Channel(25, 1.0, 0.25, "fan at the outer eye corners"),
-    "under_eye_lines": Channel(24, 1.0, 0.25, "fine lines and tear trough below the eye"),
-    "nasolabial": Channel(20, 0.9, 0.20, "fold from the nose to the mouth corner"),
-    "marionette": Channel(32, 1.1, 0.25, "fold from the mouth corner to the chin"),
-    "lip_lines": Channel(38, 1.2, 0.35, "vertical lines of the upper and lower lip"),
-    "cheek_lines": Channel(40, 1.2, 0.35, "curved lines on the cheeks"),
-    "neck_lines": Channel(26, 1.0, 0.25, "rings and cords of the neck"),
-    "crepe": Channel(30, 1.2, 0.20, "fine criss-cross relief of dry skin"),
+    "forehead_lines": Channel(20, 0.85, 0.30, "horizontal forehead furrows"),
+    "glabella_lines": Channel(24, 0.9, 0.35, "frown lines between the brows"),
+    "crows_feet": Channel(22, 0.8, 0.25, "fan at the outer eye corners"),
+    "under_eye_lines": Channel(20, 0.8, 0.25, "fine lines and tear trough below the eye"),
+    "nasolabial": Channel(18, 0.75, 0.20, "fold from the nose to the mouth corner"),
+    "marionette": Channel(28, 0.95, 0.25, "fold from the mouth corner to the chin"),
+    "lip_lines": Channel(34, 1.05, 0.35, "vertical lines of the upper and lower lip"),
+    "cheek_lines": Channel(36, 1.1, 0.35, "curved lines on the cheeks"),
+    "neck_lines": Channel(22, 0.9, 0.25, "rings and cords of the neck"),
+    "crepe": Channel(24, 1.0, 0.20, "fine criss-cross relief of dry skin"),
     # skin colour
-    "spots": Channel(28, 1.1, 0.35, "age spots: number, size and darkness"),
-    "unevenness": Channel(22, 1.0, 0.20, "blotchy melanin and blood"),
-    "pallor": Channel(22, 1.0, 0.20, "cheeks and lips lose red, skin turns yellower and duller"),
-    "dark_circles": Channel(24, 1.0, 0.30, "skin below the eye darkens"),
+    "spots": Channel(24, 1.0, 0.35, "age spots: number, size and darkness"),
+    "unevenness": Channel(18, 0.85, 0.20, "blotchy melanin and blood"),
+    "pallor": Channel(18, 0.9, 0.20, "cheeks and lips lose red, skin turns yellower and duller"),
+    "dark_circles": Channel(20, 0.85, 0.30, "skin below the eye darkens"),
     "veins": Channel(40, 1.2, 0.40, "small red vessels on cheeks and nose"),
     "dryness": Channel(25, 1.0, 0.15, "gloss is lost"),
     "eye_ageing": Channel(35, 1.2, 0.30, "sclera yellows and reddens, pale ring at the iris' edge"),
@@ -92,12 +92,12 @@ class AgeingPattern:
 
 def sample_pattern(random: np.random.Generator) -> AgeingPattern:
     """Draw an identity's pattern: one shared factor (some people age faster) times one per channel."""
-    shared_rate = random.normal(0, 0.08)
+    shared_rate = random.normal(0, 0.06)
     shared_timing = random.normal(0, 0.25)
     rate, timing = {}, {}
     for name, channel in CHANNELS.items():
         own = random.normal(0, channel.spread) if channel.spread else 0.0
-        rate[name] = float(np.exp(np.clip(shared_rate + own, -0.5, 0.5)))
+        rate[name] = float(np.exp(np.clip(shared_rate + own, -0.25, 0.5)))
         timing[name] = float(np.clip(shared_timing + random.normal(0, 0.2), -0.8, 0.8))
     rate["maturing"], timing["maturing"] = 1.0, 0.0
     return AgeingPattern(rate, timing)

@@ -25,10 +25,10 @@ class Pinhole:
     half: float
 
     def project(self, points: np.ndarray, size: int) -> np.ndarray:
-        """Points (N, 3) to pixel coordinates (N, 2) in an image of ``size``; (0, 0) is the top left corner."""
+        """Points (N, 3) to pixel coordinates (N, 2) in an image of ``size``, integers at pixel centres."""
         plane = _to_plane(points, self.position)
         pixels = (plane - self.centre) * (size / (2 * self.half))
-        return np.stack([pixels[:, 0] + size / 2, size / 2 - pixels[:, 1]], 1)
+        return np.stack([pixels[:, 0] + size / 2, size / 2 - pixels[:, 1]], 1) - 0.5
 
 
 def _to_plane(points: np.ndarray, position: np.ndarray) -> np.ndarray:

@@ -18,10 +18,10 @@ import numpy as np
 from fran_lightning.synthesis.parametric.head_model import SKIN, HeadModel
 from fran_lightning.synthesis.parametric.raycast import cast_rays
 
-_AXIS_HEIGHT, _AXIS_Z = [600.0, 650.0], [-25.0, 45.0]
+_AXIS_HEIGHT, _AXIS_Z = [590.0, 640.0], [-25.0, 45.0]
 RADIUS_MM = 95.0
 HALF_ANGLE = np.radians(112.0)
-BOTTOM_MM, TOP_MM = 560.0, 850.0
+BOTTOM_MM, TOP_MM = 535.0, 850.0
 _FRONT_HALF_WIDTH, _FRONT_STEP = 80.0, 0.5
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from fran_lightning.ages import DEFAULT_AGES
 from fran_lightning.data.folder import DatasetInfo
 from fran_lightning.errors import UserError
@@ -32,12 +34,14 @@ class Settings:
         ages: whole years from 18 to 85.
         max_yaw: largest turn of the head in degrees.
         labels: write class maps.
+        depth: write depth maps.
     """
 
     image_size: int = 256
     ages: tuple[int, ...] = field(default=DEFAULT_AGES)
     max_yaw: float = 30.0
     labels: bool = True
+    depth: bool = False
 
     def check(self) -> None:
         """Raise UserError for sizes and ages that cannot be rendered."""
@@ -54,7 +58,13 @@ class Settings:
 
     def generator(self) -> dict[str, Any]:
         """The entry ``generator`` of ``dataset.json``."""
-        return {"name": "parametric", "version": GENERATOR_VERSION, "max_yaw": self.max_yaw, "labels": self.labels}
+        return {
+            "name": "parametric",
+            "version": GENERATOR_VERSION,
+            "max_yaw": self.max_yaw,
+            "labels": self.labels,
+            "depth": self.depth,
+        }
 
 
 def choose_device(device: Device) -> Literal["cpu", "cuda"]:
@@ -93,8 +103,14 @@ def _write(writer: DatasetWriter, number: int, settings: Settings, device: str) 
         [frame.image for frame in frames],
         [frame.label for frame in frames] if settings.labels else None,
         record,
+        [_depth_map(frame.depth) for frame in frames] if settings.depth else None,
     )
     return len(frames)
+
+
+def _depth_map(depth: np.ndarray) -> np.ndarray:
+    """Millimetres to uint16 tenths of a millimetre; 0 where there is only background."""
+    return np.where(depth < 6000, np.rint(10 * depth), 0).astype(np.uint16)
 
 
 def _start_worker() -> None:

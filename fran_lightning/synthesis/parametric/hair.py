@@ -30,6 +30,7 @@ class Strands:
     points: np.ndarray
     brightness: np.ndarray
     shade: np.ndarray  # (N, STEPS + 1) openness to light, 0 to 1
+    tilt: np.ndarray  # (N,) of the cuticle scales: moves the highlight
 
 
 def _hairline(angle: np.ndarray, identity: Identity) -> np.ndarray:
@@ -67,7 +68,7 @@ class _Skull:
         outward = np.stack([np.sin(lon) * np.cos(lat), np.sin(lat), np.cos(lon) * np.cos(lat)], -1).reshape(-1, 3)
         hits = cast_rays(vertices, triangles, _SKULL_CENTRE + 600 * outward, -outward)
         radius = np.where(hits.triangle >= 0, 600 - hits.distance, 0.0)
-        radius = np.minimum(radius, 135.0)  # below the neck this would be the shoulders
+        radius = np.minimum(radius, 112.0)  # below the neck this would be the shoulders
         self._radius = radius.reshape(_LATITUDES, _LONGITUDES).astype(np.float32)
 
     def keep_outside(self, points: np.ndarray, clearance: np.ndarray | float) -> np.ndarray:
@@ -126,12 +127,12 @@ def grow(model: HeadModel, body: Body, identity: Identity, strands: int) -> Stra
     phase = random.uniform(0, 2 * np.pi, (clumps, 3))[clump]
     wavelength = np.interp(hair.curl, [0, 0.3, 0.75, 1], [160, 70, 22, 12]) * random.uniform(0.8, 1.25, clumps)[clump]
     amplitude = np.interp(hair.curl, [0, 0.3, 0.75, 1], [1.0, 4.0, 5.0, 4.5])
-    clearance = 0.8 + 4.0 * random.beta(1.5, 2, strands) * min(1.0, hair.length_mm / 60)
+    clearance = 1.6 + 4.0 * random.beta(1.5, 2, strands) * min(1.0, hair.length_mm / 60)
     wisps = random.normal(0, 0.10, (strands, 3))
 
     points = np.empty((strands, STEPS + 1, 3))
     points[:, 0] = roots
-    curtain = np.radians(random.normal(66, 4, strands) + 4 * random.normal())
+    curtain = np.radians(random.normal(hair.curtain, 4, strands))
     direction = _normalise(lift[:, None] * normal + comb + wisps)
     step = length / STEPS
     for k in range(STEPS):
@@ -157,9 +158,11 @@ def grow(model: HeadModel, body: Body, identity: Identity, strands: int) -> Stra
     posed = body.pose(points.reshape(-1, 3), 0.25 + 0.75 * share.reshape(-1, 1)).reshape(points.shape)
     depth = np.linalg.norm(points - _SKULL_CENTRE, axis=-1)
     rank = np.clip((depth - depth[:, :1]) / max(4.0, np.percentile(depth - depth[:, :1], 90)), 0, 1)
-    shade = 0.45 + 0.55 * np.sqrt(rank)
-    brightness = np.exp(random.normal(0, 0.16, clumps)[clump] + random.normal(0, 0.14, strands))
-    return Strands(posed.astype(np.float32), brightness.astype(np.float32), shade.astype(np.float32))
+    edge = np.clip(1 - above / 12, 0, 1)[:, None]  # light reaches the roots at the hairline
+    shade = 0.45 + 0.55 * np.maximum(np.sqrt(rank), 0.7 * edge)
+    brightness = np.exp(random.normal(0, 0.22, clumps)[clump] + random.normal(0, 0.11, strands))
+    tilt = random.normal(0, 1, strands)
+    return Strands(posed.astype(np.float32), brightness.astype(np.float32), shade.astype(np.float32), tilt)
 
 
 def _sharpen_clumps(points: np.ndarray, clump: np.ndarray, clumps: int, random: np.random.Generator) -> np.ndarray:
@@ -197,11 +200,13 @@ def _style(
             length = length * (0.45 + 0.55 * edge)
         case "short":
             comb = np.stack([0.35 * side, 0.15 * front - 0.55 * (1 - front), 0.9 * front - 0.2], 1)
-            lift, gravity = 0.8 * one, 0.35 * one
+            top = smoothstep(765, 825, y)
+            lift, gravity = 0.15 + 0.65 * top, 0.7 - 0.35 * top
             length = length * (1 - 0.55 * low) * (0.5 + 0.5 * edge)
         case "side_part":
             comb = np.stack([0.95 * side, 0.1 * front - 0.35 * (1 - front), 0.25 * front - 0.35], 1)
-            lift, gravity = 0.7 * one, 0.5 * one
+            top = smoothstep(765, 825, y)
+            lift, gravity = 0.12 + 0.58 * top, 0.8 - 0.35 * top
             length = length * (1 - 0.72 * smoothstep(800, 740, y)) * (0.5 + 0.5 * edge)
         case "swept_back":
             comb = np.stack([0.18 * side, 0.35 * front - 0.1, -1.0 * one], 1)
@@ -221,9 +226,16 @@ def _style(
             side = np.where(x > parting, 1.0, -1.0)
             comb = np.stack([0.85 * side, -0.35 * one, -0.25 * front - 0.05], 1)
             if hair.fringe:
-                fringe = front * smoothstep(45, 25, np.abs(x)) * smoothstep(45, 20, above)
-                comb = comb * (1 - fringe[:, None]) + fringe[:, None] * np.stack([0.1 * side, -0.1 * one, 0.9 * one], 1)
-                length = np.where(fringe > 0.4, random.uniform(48, 62, count), length)
+                fringe = (
+                    (np.abs(x) < random.normal(48, 5, count))
+                    & (above < random.normal(45, 8, count))
+                    & (z > 30)
+                    & (y > 792)
+                )
+                forward = np.stack([0.15 * x / 40, -0.25 * one, one], 1)
+                comb = np.where(fringe[:, None], forward, comb)
+                length = np.where(fringe, 1.1 * (y - 752) + random.normal(0, 4, count), length)
+                fringe = fringe.astype(float)
             lift = 0.45 * one
             gravity = 1.2 * one
     return length, comb, gravity, lift, fringe
@@ -273,11 +285,27 @@ def _splat(
 
 @dataclass(frozen=True)
 class HairLayer:
-    """Visible hair at sample resolution: mask (S, S), colour (S, S, 3) linear, depth (S, S) millimetres."""
+    """Visible hair at sample resolution.
+
+    Attributes:
+        mask: (S, S) bool.
+        colour: (S, S, 3) linear RGB.
+        depth: (S, S) distance from the camera in millimetres.
+        strand, place: (S, S) which strand, and where along it in segments, for following it through a clip.
+    """
 
     mask: np.ndarray
     colour: np.ndarray
     depth: np.ndarray
+    strand: np.ndarray
+    place: np.ndarray
+
+
+def points_on(strands: Strands, strand: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Posed points (N, 3) at ``place`` (N,) segments along strands (N,)."""
+    segment = np.minimum(place.astype(int), STEPS - 1)
+    a, b = strands.points[strand, segment], strands.points[strand, segment + 1]
+    return a + (b - a) * (place - segment)[:, None]
 
 
 def draw(
@@ -303,7 +331,7 @@ def draw(
             float(scale),
             max(1, round(0.16 * pixels_per_mm)),
             wp.array(head_depth, dtype=float, device=device),
-            1.5,
+            3.5,
             *buffers,
         ],
         device=device,
@@ -319,10 +347,8 @@ def _shade(keys: np.ndarray, strands: Strands, identity: Identity, camera: Pinho
     strand = (seen >> 10) & 0xFFFFF
     place = (seen & 1023) / 1023 * STEPS
     segment = np.minimum(place.astype(int), STEPS - 1)
-    t = (place - segment)[:, None]
-    a, b = strands.points[strand, segment], strands.points[strand, segment + 1]
-    point = a + (b - a) * t
-    tangent = _normalise(b - a)
+    point = points_on(strands, strand, place)
+    tangent = _normalise(strands.points[strand, segment + 1] - strands.points[strand, segment])
     open_light = strands.shade[strand, segment]
     outward = _normalise(point - (_SKULL_CENTRE + np.array([0, -5.0, 0])))
     view = _normalise(camera.position - point)
@@ -336,14 +362,14 @@ def _shade(keys: np.ndarray, strands: Strands, identity: Identity, camera: Pinho
         positive = outward[:, axis] > 0
         colour += squared[:, axis : axis + 1] * np.where(positive[:, None], ambient[2 * axis], ambient[2 * axis + 1])
     colour *= albedo * (0.75 * open_light**1.5)[:, None]
-    gloss = (0.10 + 0.25 * (1 - hair.curl)) * (0.4 + 0.6 * (1 - hair.melanin))
+    gloss = 0.25 + 0.45 * (1 - hair.curl)
     for lamp in light.lamps:
         direction, power = np.array(lamp.direction), np.array(lamp.colour)
         facing = np.clip(outward @ direction * 0.75 + 0.25, 0, 1) * open_light
         cosine = tangent @ direction
         sine = np.sqrt(np.clip(1 - cosine**2, 0, 1))
         half = _normalise(direction + view)
-        along = (tangent * half).sum(1) + 0.06
+        along = (tangent * half).sum(1) + 0.05 + 0.03 * strands.tilt[strand]
         sharp = np.clip(1 - along**2, 0, 1) ** 40
         broad = np.clip(1 - (along - 0.14) ** 2, 0, 1) ** 12
         reflected = albedo * (0.75 * sine + 0.7 * gloss * broad)[:, None] + 0.10 * gloss * sharp[:, None]
@@ -352,4 +378,6 @@ def _shade(keys: np.ndarray, strands: Strands, identity: Identity, camera: Pinho
     image[mask] = colour
     depth = np.full(keys.shape, 1e6, np.float32)
     depth[mask] = (seen >> 30) / 256.0
-    return HairLayer(mask, image, depth)
+    strands_seen, places = np.zeros(keys.shape, np.int32), np.zeros(keys.shape, np.float32)
+    strands_seen[mask], places[mask] = strand, place
+    return HairLayer(mask, image, depth, strands_seen, places)

@@ -26,8 +26,9 @@ from fran_lightning.synthesis.parametric.subdivision import catmull_clark
 MILLIMETRES_PER_UNIT = 100.0  # the assets are in decimetres
 CUT_BELOW_MM = 470.0  # the mesh ends at the chest
 CUT_ASIDE_MM = 330.0
+THROAT_Z_MM = 105.0  # the mouth's inside behind this is left away
 
-SKIN, EYE_LEFT, EYE_RIGHT, TEETH, MOUTH, LASH, CLOTH = range(7)
+SKIN, EYE_LEFT, EYE_RIGHT, TEETH, MOUTH, LASH, SOLID = range(7)
 _PARTS = {
     "body": SKIN,
     "helper-l-eye": EYE_LEFT,
@@ -161,6 +162,9 @@ def load_head_model() -> HeadModel:
     }
     inside_mouth = masks["mouth"][quads].min(1) > 0.5
     material = np.where(inside_mouth, MOUTH, part_of_face)
+    # the throat is never seen, and would come through the neck's skin when the head sinks with age
+    seen = (material != MOUTH) | (template[quads].mean(1)[:, 2] > THROAT_Z_MM)
+    quads, material = quads[seen], material[seen]
     refine, fine_quads, parent = catmull_clark(quads, len(template))
     triangles = np.concatenate([fine_quads[:, [0, 1, 2]], fine_quads[:, [0, 2, 3]]]).astype(np.int32)
     return HeadModel(

@@ -23,11 +23,21 @@ class Hair:
     part: float  # side of the parting, -1 (subject's right) to 1
     fringe: bool
     hairline_mm: float  # moves the hairline up
+    curtain: float  # degrees from the front at which long hair frames the face
     brow_density: float
     brow_thickness_mm: float
     brow_arch_mm: float
     beard: float  # 0 shaved to 1 short full beard
     stubble: float
+
+
+@dataclass(frozen=True)
+class Glasses:
+    half_width_mm: float
+    half_height_mm: float
+    squareness: float  # 2 round, larger squarer
+    wire_mm: float
+    colour: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ class Camera:
     distance_mm: float
     zoom: float  # 1 is FFHQ's crop
     shift: tuple[float, float]  # of the crop, as a fraction of the image
+    blur: float  # of the lens: standard deviation in pixels of a picture of 256
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,7 @@ class Identity:
     background: Background
     clothes: tuple[tuple[float, float, float], ...]
     neckline_mm: float
+    glasses: Glasses | None
     pattern: AgeingPattern
 
     def random(self, purpose: str) -> np.random.Generator:
@@ -187,12 +199,12 @@ def _sample_local_changes(random: np.random.Generator) -> dict[str, float]:
 
 
 def _sample_expression(random: np.random.Generator) -> dict[str, float]:
-    kind = random.choice(["neutral", "smile", "grin", "serious", "surprised"], p=[0.35, 0.3, 0.15, 0.12, 0.08])
-    strength = random.uniform(0.25, 1.0)
+    kind = random.choice(["neutral", "smile", "grin", "serious", "surprised"], p=[0.25, 0.3, 0.32, 0.08, 0.05])
+    strength = random.uniform(0.45, 1.0)
     base: dict[str, float] = {
         "neutral": {"mouthClose": 0.0},
         "smile": {"mouthSmile": 0.65, "cheekSquint": 0.4, "eyeSquint": 0.2, "mouthDimple": 0.2},
-        "grin": {"mouthSmile": 0.8, "cheekSquint": 0.5, "eyeSquint": 0.3, "jawOpen": 0.12, "mouthUpperUp": 0.45},
+        "grin": {"mouthSmile": 0.85, "cheekSquint": 0.5, "eyeSquint": 0.3, "jawOpen": 0.08, "mouthUpperUp": 0.8},
         "serious": {"browDown": 0.4, "mouthPress": 0.3, "eyeSquint": 0.15},
         "surprised": {"browOuterUp": 0.5, "browInnerUp": 0.5, "eyeWide": 0.25, "jawOpen": 0.18},
     }[str(kind)]
@@ -234,9 +246,10 @@ def _sample_hair(random: np.random.Generator, gender: float, ancestry: np.ndarra
         melanin=hair_melanin,
         redness=float(random.beta(1, 4)),
         part=float(random.choice([-1, 1]) * random.uniform(0.3, 1)),
-        fringe=bool(not male and style in ("bob", "long") and random.random() < 0.35),
-        hairline_mm=float(random.normal(3 if male else -2, 4)),
-        brow_density=float(random.uniform(0.55, 1.0)),
+        fringe=bool(not male and style in ("bob", "long") and random.random() < 0.2),
+        hairline_mm=float(random.normal(0 if male else -5, 4)),
+        curtain=float(random.uniform(56, 76)),
+        brow_density=float(random.uniform(0.65, 1.15)),
         brow_thickness_mm=float(random.normal(5.0 if male else 3.9, 0.7)),
         brow_arch_mm=float(random.normal(2.0 if male else 4.0, 1.2)),
         beard=float(random.uniform(0.4, 1) if male and random.random() < 0.22 else 0.0),
@@ -260,6 +273,18 @@ def _sample_skin(random: np.random.Generator, ancestry: np.ndarray) -> Skin:
     )
 
 
+def _sample_glasses(random: np.random.Generator) -> Glasses | None:
+    worn = random.random() < 0.12
+    glasses = Glasses(
+        half_width_mm=float(random.uniform(21, 26)),
+        half_height_mm=float(random.uniform(14, 20)),
+        squareness=float(random.uniform(2, 4)),
+        wire_mm=float(random.uniform(0.6, 1.8)),
+        colour=_hsv(float(random.random()), float(random.beta(1, 3)), float(random.uniform(0.05, 0.5))),
+    )
+    return glasses if worn else None
+
+
 def _direction(azimuth: float, elevation: float) -> tuple[float, float, float]:
     a, e = np.radians([azimuth, elevation])
     return float(np.sin(a) * np.cos(e)), float(np.sin(e)), float(np.cos(a) * np.cos(e))
@@ -273,7 +298,7 @@ def _tint(random: np.random.Generator, temperature: float) -> np.ndarray:
 
 def _sample_light(random: np.random.Generator) -> Light:
     side = random.choice([-1, 1])
-    key_power = random.uniform(0.9, 2.0)
+    key_power = random.uniform(1.2, 2.8)
     temperature = random.normal(0, 0.45)
     key = Lamp(
         _direction(side * random.uniform(5, 60), random.uniform(15, 55)),
@@ -297,7 +322,7 @@ def _sample_light(random: np.random.Generator) -> Light:
     return Light(
         (key, fill, rim),
         tuple(tuple(np.asarray(colour).tolist()) for colour in ambient),
-        float(random.uniform(0.85, 1.15)),
+        float(random.uniform(0.8, 1.25)),
     )
 
 
@@ -310,12 +335,12 @@ def _hsv(hue: float, saturation: float, value: float) -> tuple[float, float, flo
 def _sample_background(random: np.random.Generator) -> Background:
     kinds: list[BackgroundKind] = ["studio", "bokeh", "indoor", "outdoor", "plain"]
     kind = kinds[random.choice(5, p=[0.2, 0.2, 0.25, 0.25, 0.1])]
-    value = random.uniform(0.1, 0.95)
+    value = random.uniform(0.38, 0.97)
     if kind == "outdoor":
         hues, saturations = random.choice([0.28, 0.33, 0.25, 0.58, 0.1], 4), random.uniform(0.1, 0.4, 4)
     else:
-        hues, saturations = random.random() + random.normal(0, 0.08, 4), random.beta(1.3, 3, 4) * 0.8
-    values = np.clip(value * random.uniform(0.6, 1.25, 4), 0.03, 1)
+        hues, saturations = random.random() + random.normal(0, 0.08, 4), random.beta(1.3, 3, 4) * 0.55
+    values = np.clip(value * random.uniform(0.7, 1.25, 4), 0.03, 1)
     colours = tuple(_hsv(float(h), float(s), float(v)) for h, s, v in zip(hues, saturations, values, strict=True))
     return Background(kind, colours, float(random.uniform(0.3, 1)), int(random.integers(2**31)))
 
@@ -346,6 +371,7 @@ def sample_identity(seed: int, number: int, max_yaw: float = 30.0) -> Identity:
             float(random.uniform(900, 1800)),
             float(random.uniform(0.94, 1.03)),
             tuple(random.normal(0, 0.01, 2).tolist()),
+            float(random.uniform(0.5, 0.75)),
         ),
         background=_sample_background(random),
         clothes=tuple(
@@ -353,5 +379,6 @@ def sample_identity(seed: int, number: int, max_yaw: float = 30.0) -> Identity:
             for _ in range(2)
         ),
         neckline_mm=float(random.uniform(-12, 22)),
+        glasses=_sample_glasses(random),
         pattern=sample_pattern(random),
     )

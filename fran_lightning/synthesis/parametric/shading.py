@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warp as wp
 
-from fran_lightning.synthesis.parametric.head_model import CLOTH, EYE_LEFT, EYE_RIGHT, LASH, MOUTH, SKIN, TEETH
+from fran_lightning.synthesis.parametric.head_model import EYE_LEFT, EYE_RIGHT, LASH, MOUTH, SKIN, SOLID, TEETH
 
 CLASSES = 19
 _Votes = wp.types.vector(length=CLASSES, dtype=int)
@@ -21,7 +21,7 @@ _EYE_RIGHT = wp.constant(EYE_RIGHT)
 _TEETH = wp.constant(TEETH)
 _MOUTH = wp.constant(MOUTH)
 _LASH = wp.constant(LASH)
-_CLOTH = wp.constant(CLOTH)
+_SOLID = wp.constant(SOLID)
 _L_BROW = wp.constant(2)
 _R_BROW = wp.constant(3)
 
@@ -49,7 +49,7 @@ class Surface:
     sclera: wp.vec3
     arcus: float  # pale ring of old irises
     teeth: wp.vec3
-    cloth: wp.vec3
+    solid: wp.vec3  # colour of dull solids: clothes, the frame of glasses
     lash: wp.vec3
 
 
@@ -76,7 +76,7 @@ class Layers:
     back: wp.array2d(dtype=wp.vec3)
     back_depth: wp.array2d(dtype=float)
     back_label: wp.array2d(dtype=wp.uint8)
-    front: wp.array2d(dtype=wp.vec4)
+    front: wp.array2d(dtype=wp.vec4)  # colour and distance; distance 0 where there is nothing
 
 
 @wp.func
@@ -251,7 +251,7 @@ def render(
         if front[3] > 0.0:
             sample = wp.vec3(front[0], front[1], front[2])
             kind = int(17)
-            nearest = wp.min(nearest, far)
+            nearest = wp.min(nearest, front[3])
         else:
             start = float(0.0)
             through = float(1.0)  # what the lashes let pass
@@ -268,7 +268,7 @@ def render(
                 place = s.chart[a] * wa + s.chart[b] * wb + s.chart[d] * wd
                 material = s.material[face]
                 if material == _LASH:
-                    cover = 0.75 * wp.pow(wp.max(1.0 - place[0], 0.0), 1.3)
+                    cover = 0.95 * wp.max(1.0 - place[0], 0.0)
                     lit = wp.cw_mul(s.lash, _ambient(light, wp.vec3(0.0, 0.0, 1.0)) + light.colour[0] * 0.5)
                     lashes += lit * (cover * through)
                     through = through * (1.0 - cover)
@@ -301,12 +301,14 @@ def render(
                 elif material == _EYE_RIGHT:
                     sample = _eye(s, light, visible, s.right_eye, p, toward)
                 elif material == _TEETH:
-                    sample = _lit(light, visible, smooth, smooth, toward, s.teeth, 0.6, 1.0, 0.25, 0.5)
+                    # light passes the lips and bounces in the mouth
+                    inside = wp.vec4(0.3 + 0.7 * visible[0], 0.3 + 0.7 * visible[1], visible[2], 0.4 + 0.6 * visible[3])
+                    sample = _lit(light, inside, smooth, smooth, toward, s.teeth, 0.6, 1.0, 0.25, 0.5)
                 elif material == _MOUTH:
                     dark = wp.vec3(0.30, 0.075, 0.06)
                     sample = _lit(light, visible, smooth, smooth, toward, dark, 0.6, 1.0, 0.3, 0.4)
                 else:
-                    sample = _lit(light, visible, smooth, smooth, toward, s.cloth, 0.0, 1.0, 0.6, 0.15)
+                    sample = _lit(light, visible, smooth, smooth, toward, s.solid, 0.0, 1.0, 0.6, 0.15)
                 far = distance
                 mesh_votes[kind] = mesh_votes[kind] + 1
                 touched = 1

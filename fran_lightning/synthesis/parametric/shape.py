@@ -12,18 +12,19 @@ from fran_lightning.synthesis.parametric.head_model import EYE_LEFT, EYE_RIGHT, 
 from fran_lightning.synthesis.parametric.scene import Identity
 
 REFERENCE_AGE = 30.0
-NECK_PIVOT = np.array([0.0, 640.0, 25.0])
+NECK_PIVOT = np.array([0.0, 610.0, 20.0])
+NOSE_POINT_MM = 699.0
 BODY_SHARE = 0.3  # of the head's yaw that the shoulders follow
 
 #: channel of the ageing law -> targets and their weights at amount 1 ({} stands for l and r)
 GEOMETRY: dict[str, dict[str, float]] = {
-    "phenotype": {"head/head-age-incr": 0.45},
-    "brow_droop": {"eyebrows/eyebrows-trans-down": 0.5, "eyebrows/eyebrows-angle-down": 0.35},
+    "phenotype": {"head/head-age-incr": 0.6},
+    "brow_droop": {"eyebrows/eyebrows-trans-down": 0.4, "eyebrows/eyebrows-angle-up": 0.4},
     "lid_hooding": {
-        "eyes/{}-eye-eyefold-angle-down": 0.55,
+        "eyes/{}-eye-eyefold-angle-up": 0.6,
         "eyes/{}-eye-eyefold-down": 0.45,
         "eyes/{}-eye-height2-decr": 0.35,
-        "eyes/{}-eye-corner2-down": 0.3,
+        "eyes/{}-eye-corner1-down": 0.5,
     },
     "eye_bags": {"eyes/{}-eye-bag-incr": 0.75, "eyes/{}-eye-bag-out": 0.45},
     "jowls": {"cheek/{}-cheek-trans-down": 0.8, "chin/chin-jaw-drop-incr": 0.35},
@@ -41,13 +42,13 @@ GEOMETRY: dict[str, dict[str, float]] = {
     },
     "nose_growth": {
         "nose/nose-scale-vert-incr": 0.25,
-        "nose/nose-point-down": 0.4,
+        "nose/nose-point-down": 0.3,
         "nose/nose-volume-incr": 0.3,
         "nose/nose-flaring-incr": 0.2,
     },
     "ear_growth": {"ears/{}-ear-lobe-incr": 0.7, "ears/{}-ear-scale-vert-incr": 0.45},
     "neck_sag": {"neck/neck-double-incr": 0.55},
-    "nasolabial": {"mouth/mouth-laugh-lines-in": 0.5},
+    "nasolabial": {"mouth/mouth-laugh-lines-in": 0.9},
 }
 
 
@@ -106,17 +107,19 @@ class Body:
         self._stable = np.flatnonzero(skin & (y > 745))
         scalp = smoothstep(790, 825, y - 0.25 * (z - 60)) + smoothstep(20, -15, z) * smoothstep(640, 680, y)
         ears = model.masks["ears"]
-        self._held = np.clip(scalp * (1 - ears) + 1 - smoothstep(575, 640, y), 0, 1)[:, None] * skin[:, None]
+        self._held = np.clip(scalp * (1 - ears) + 1 - smoothstep(545, 606, y), 0, 1)[:, None] * skin[:, None]
         lips = model.masks["lips"] > 0.5
         front_lips = np.flatnonzero(lips)
         self._corner = {
             "l": front_lips[np.argmax(x[front_lips])],
             "r": front_lips[np.argmin(x[front_lips])],
         }
-        middle = np.flatnonzero(skin & (np.abs(x) < 3) & (y > 675) & (y < 710))
-        self._nose = middle[np.argmax(z[middle])]
+        # detectors put the nose's point above the foremost vertex, where the tip's highlight is
+        middle = np.flatnonzero(skin & (np.abs(x) < 3) & (z > 150))
+        self._nose = middle[np.argmin(np.abs(y[middle] - NOSE_POINT_MM))]
         self._expression = {f"action/{name}": weight for name, weight in identity.expression.items()}
-        self._pivot_height = smoothstep(585, 665, y + 0.2 * (60 - z))[:, None]
+        # chin and jaw belong to the head although the neck reaches higher behind them
+        self._pivot_height = smoothstep(555, 640, y + 0.8 * np.maximum(z - 85, 0))[:, None]
         reference = self._raw(REFERENCE_AGE)
         eyes = (reference[self._eyes["l"]].mean(0) + reference[self._eyes["r"]].mean(0)) / 2
         wanted = (template[self._eyes["l"]].mean(0) + template[self._eyes["r"]].mean(0)) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,11 +17,11 @@ from fran_lightning.synthesis.parametric.wrinkles import expression_depth, wrink
 
 #: linear RGB albedo of facial skin over the melanin scale
 _TONES = np.array([
-    [0.00, 0.72, 0.49, 0.40],
-    [0.20, 0.60, 0.37, 0.275],
-    [0.45, 0.42, 0.235, 0.150],
-    [0.70, 0.23, 0.118, 0.070],
-    [1.00, 0.095, 0.050, 0.032],
+    [0.00, 0.74, 0.475, 0.365],
+    [0.20, 0.62, 0.355, 0.250],
+    [0.45, 0.44, 0.225, 0.135],
+    [0.70, 0.25, 0.115, 0.064],
+    [1.00, 0.105, 0.050, 0.030],
 ])  # fmt: skip
 #: how strongly a unit of melanin or blood absorbs red, green and blue
 _MELANIN = np.array([0.55, 0.95, 1.35], dtype=np.float32)
@@ -89,9 +90,16 @@ class SkinPainter:
             1,
         )
         x, y, _ = np.moveaxis(chart.position, -1, 0)
-        self._face = smoothstep(628, 650, y) * (1 - smoothstep(60, 80, np.abs(x)))
+        self._face = smoothstep(612, 630, y) * (1 - smoothstep(60, 80, np.abs(x)))
         # the skin of nostrils and of the mouth's line is always dark
         self._dark = np.clip(0.8 * chart.both_sides(8.5, 684.5, 3.2, 1.8), 0, 0.8)
+
+    def with_expression(self, identity: Identity) -> SkinPainter:
+        """The same skin for the same person with another expression; nothing is drawn again."""
+        other = copy.copy(self)
+        other.identity = identity
+        other._deepened = expression_depth(identity.expression)
+        return other
 
     @property
     def base_albedo(self) -> np.ndarray:
@@ -112,7 +120,7 @@ class SkinPainter:
         canvas = np.zeros(chart.shape, np.float32)
         for u, v, size, strength in zip(
             random.uniform(-125, 125, count),
-            random.uniform(590, 815, count),
+            random.uniform(570, 815, count),
             np.exp(random.uniform(*np.log(sizes), count)),
             random.uniform(0.4, 1.0, count),
             strict=True,
@@ -180,7 +188,7 @@ class SkinPainter:
             ink = random.uniform(0.35, 0.95, count) * (0.45 + 0.55 * edge) * np.interp(t, [0, 0.2, 1], [0.6, 1, 0.9])
             total += self._strokes(starts, ends, 0.35, ink)
         soft = cv2.GaussianBlur(total, (0, 0), 1.6 / self.chart.texel_mm)
-        return np.clip(0.7 * total + 0.6 * soft, 0, 0.95)
+        return np.clip(0.9 * total + 0.75 * soft, 0, 0.97)
 
     def _beard_maps(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         hair, chart = self.identity.hair, self.chart
@@ -188,7 +196,7 @@ class SkinPainter:
         angle = np.abs(np.degrees(chart_angle(chart.position)))
         upper = np.interp(angle.ravel(), [0, 14, 24, 40, 62, 80, 95], [677, 676, 664, 668, 690, 720, 722])
         upper = upper.reshape(angle.shape)
-        region = smoothstep(0, 5, upper - y) * smoothstep(598, 632, y) * (1 - smoothstep(80, 92, angle))
+        region = smoothstep(0, 5, upper - y) * smoothstep(580, 612, y) * (1 - smoothstep(80, 92, angle))
         moustache = np.exp(-0.5 * (x / 19) ** 2) * smoothstep(684, 678, y) * smoothstep(660, 668, y)
         region = np.clip(np.maximum(region, moustache), 0, 1) * (1 - np.clip(1.4 * chart.lips, 0, 1))
         zero = np.zeros(chart.shape, np.float32)
@@ -198,7 +206,7 @@ class SkinPainter:
         if hair.beard <= 0:
             return zero, stubble.astype(np.float32)
         count = 9000
-        u, v = random.uniform(-RADIUS_MM * 1.6, RADIUS_MM * 1.6, count), random.uniform(595, 725, count)
+        u, v = random.uniform(-RADIUS_MM * 1.6, RADIUS_MM * 1.6, count), random.uniform(585, 725, count)
         rows = np.clip(((chart.v[0] - v) / chart.texel_mm).astype(int), 0, chart.shape[0] - 1)
         columns = np.clip(((u - chart.u[0]) / chart.texel_mm).astype(int), 0, chart.shape[1] - 1)
         grows = random.random(count) < region[rows, columns]
@@ -233,7 +241,7 @@ class SkinPainter:
         melanin += 0.45 * self._freckles * (1 - 0.3 * min(1.0, pallor)) + 1.5 * self._moles
         for group, spots in enumerate(self._spots):
             shown = smoothstep(0, 0.45, np.float64(1.25 * amounts["spots"] - group / _SPOT_GROUPS))
-            melanin += np.float32(0.3 * shown * (0.5 + 0.5 * amounts["spots"])) * spots
+            melanin += np.float32(0.4 * shown * (0.5 + 0.5 * amounts["spots"])) * spots
         melanin += (0.22 + 0.35 * amounts["dark_circles"]) * self._circles * (0.6 + 0.4 * skin.melanin)
         melanin += 0.04 * pallor
         redness = skin.redness * (1 - 0.45 * min(1.0, pallor))
@@ -251,7 +259,7 @@ class SkinPainter:
         albedo = albedo * (1 - lips + lips * lip_tone)
         albedo *= (1 - self._dark - 0.35 * self._lashes)[..., None]
         grey = min(1.0, 0.75 * amounts["greying"])
-        brow_hair = hair_colour(min(1.0, self.identity.hair.melanin + 0.1), self.identity.hair.redness, 0.4 * grey)
+        brow_hair = hair_colour(min(1.0, self.identity.hair.melanin + 0.1), self.identity.hair.redness, 0.6 * grey)
         beard_hair = hair_colour(self.identity.hair.melanin, self.identity.hair.redness, grey)
         for cover, colour in (
             (0.55 * self._stubble, beard_hair * 1.2 + 0.02),

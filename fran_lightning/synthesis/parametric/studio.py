@@ -7,20 +7,22 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import warp as wp
+from scipy import sparse
 
 from fran_lightning.synthesis.parametric import hair as hair_module
 from fran_lightning.synthesis.parametric import raycast, shading
 from fran_lightning.synthesis.parametric.background import paint_background
-from fran_lightning.synthesis.parametric.camera import Pinhole, frame
+from fran_lightning.synthesis.parametric.camera import frame
 from fran_lightning.synthesis.parametric.chart import RADIUS_MM, Chart, build_chart, chart_angle
 from fran_lightning.synthesis.parametric.film import LUMINANCE, develop
+from fran_lightning.synthesis.parametric.glasses import build_glasses
 from fran_lightning.synthesis.parametric.head_model import (
-    CLOTH,
     EYE_LEFT,
     EYE_RIGHT,
     LASH,
     MOUTH,
     SKIN,
+    SOLID,
     TEETH,
     HeadModel,
     load_head_model,
@@ -30,9 +32,10 @@ from fran_lightning.synthesis.parametric.shape import REFERENCE_AGE, Body
 from fran_lightning.synthesis.parametric.skin import SkinPainter, hair_colour
 
 # the 19 classes of CelebAMask-HQ in zllrunning's order; left and right are the subject's
-BACKGROUND, SKIN_CLASS, L_EYE, R_EYE, L_EAR, R_EAR, NOSE, MOUTH_CLASS, U_LIP, L_LIP, NECK, CLOTH_CLASS, HAIR = (
-    0, 1, 4, 5, 7, 8, 10, 11, 12, 13, 14, 16, 17,
-)  # fmt: skip
+BACKGROUND, SKIN_CLASS, L_EYE, R_EYE, GLASSES, L_EAR, R_EAR, NOSE = 0, 1, 4, 5, 6, 7, 8, 10
+MOUTH_CLASS, U_LIP, L_LIP, NECK, CLOTH_CLASS, HAIR = 11, 12, 13, 14, 16, 17
+#: classes whose pixels are the same at every age
+STATIC_CLASSES = (BACKGROUND, CLOTH_CLASS, HAIR)
 _LIGHT_KNOTS = (18.0, 85.0)
 _LAMP_RAYS, _AMBIENT_RAYS = 10, 40
 
@@ -44,11 +47,14 @@ class Frame:
     Attributes:
         image: uint8 RGB (S, S, 3).
         label: uint8 class map (S, S).
+        depth: float32 (S, S) distance of the nearest thing in the pixel in millimetres, 1e6 where there is only
+            background.
         landmarks: (5, 2) pixel coordinates: right eye, left eye, nose tip, right and left mouth corner.
     """
 
     image: np.ndarray
     label: np.ndarray
+    depth: np.ndarray
     landmarks: np.ndarray
 
 
@@ -59,7 +65,7 @@ def texel_size(image_size: int) -> float:
 
 def samples_per_axis(image_size: int) -> int:
     """Supersampling: more where pixels are few."""
-    return 3 if image_size <= 192 else 2
+    return 3 if image_size <= 256 else 2
 
 
 class FaceMesh:
@@ -81,8 +87,6 @@ class FaceMesh:
         self.label = self._classes(template)
         self._triangles = model.triangles
         ones = np.ones(len(model.triangles))
-        import scipy.sparse as sparse
-
         rows = model.triangles.T.ravel()
         columns = np.tile(np.arange(len(model.triangles)), 3)
         self._gather = sparse.csr_matrix((np.tile(ones, 3), (rows, columns)), shape=(len(template), len(ones)))
@@ -98,9 +102,8 @@ class FaceMesh:
         angle = np.abs(np.degrees(chart_angle(centre)))
         label = np.full(len(centre), SKIN_CLASS)
         # below the jaw line, which rises from the chin to the ear
-        jaw = np.interp(angle, [0, 15, 35, 60, 80, 95, 180], [628, 630, 640, 662, 684, 692, 692])
-        behind = z < np.interp(y, [590, 628, 690], [200, 118, 62])
-        label[(y < jaw) & (behind | (y < 622))] = NECK
+        jaw = np.interp(angle, [0, 15, 35, 60, 80, 95, 180], [613, 615, 630, 655, 680, 690, 690])
+        label[y < jaw] = NECK
         half = np.interp(y, [682, 690, 700, 722, 740], [17, 19, 16, 10, 8])
         label[(np.abs(x) < half) & (y > 682) & (y < 736) & (z > 120)] = NOSE
         label[masks["ears"] > 0.5] = np.where(x > 0, L_EAR, R_EAR)[masks["ears"] > 0.5]
@@ -156,24 +159,30 @@ class Studio:
         identity: who and how.
         image_size: edge of the square pictures in pixels.
         device: ``cpu`` or ``cuda``.
+        before: the studio of the frame before, in a clip of one person: skin, camera and exposure are kept.
     """
 
-    def __init__(self, identity: Identity, image_size: int, device: str = "cpu") -> None:
+    def __init__(self, identity: Identity, image_size: int, device: str = "cpu", before: Studio | None = None) -> None:
         raycast.initialise()
         self.identity, self.size, self.device = identity, image_size, device
         self.samples = samples_per_axis(image_size)
         self._face = _face_mesh(image_size)
         self.model = self._face.model
         self.body = Body(self.model, identity)
-        self.skin = SkinPainter(self._face.chart, identity)
+        self.skin = SkinPainter(self._face.chart, identity) if before is None else before.skin.with_expression(identity)
         reference = self.body.posed(REFERENCE_AGE)
-        self.camera: Pinhole = frame(self.body.landmarks(reference), identity)
+        self.camera = frame(self.body.landmarks(reference), identity) if before is None else before.camera
         self._lighting = self._make_lighting()
         self._light_knots = [self._visibility(self.body.posed(age)) for age in _LIGHT_KNOTS]
-        self._material = wp.array(self.model.material, dtype=int, device=device)
-        self._label = wp.array(self._face.label, dtype=int, device=device)
-        self._triangles = wp.array(self.model.triangles, dtype=int, device=device)
-        self._chart = wp.array(self._face.texels, dtype=wp.vec2, device=device)
+        self._glasses = self._fit_glasses()
+        added_vertices, added_triangles, _ = self._glasses
+        self.triangles = np.concatenate([self.model.triangles, added_triangles + self.model.refine.shape[0]])
+        material = np.concatenate([self.model.material, np.full(len(added_triangles), SOLID, np.int32)])
+        texels = np.concatenate([self._face.texels, np.zeros((len(added_vertices), 2), np.float32)])
+        self._material = wp.array(material, dtype=int, device=device)
+        self._label = wp.array(self._with_glasses(self._face.label), dtype=int, device=device)
+        self._triangles = wp.array(self.triangles, dtype=int, device=device)
+        self._chart = wp.array(texels, dtype=wp.vec2, device=device)
         fine = image_size * self.samples
         empty = self._layers(
             np.zeros((fine, fine, 3), np.float32),
@@ -184,10 +193,13 @@ class Studio:
         surface = self._surface(REFERENCE_AGE)
         surface.label = wp.array(self._label_with_scalp(), dtype=int, device=device)
         colour, label, depth = self._render(surface, empty, fine, 1)
-        self.exposure = self._meter(colour, label)
+        self.exposure = self._meter(colour, label) if before is None else before.exposure
         self._static = self._make_layers(fine, reference, colour, label, depth)
+        surface.mesh = self._nothing().id
+        empty_stage, _, _ = self._render(surface, self._static, image_size, self.samples)
         grain = identity.random("grain").standard_normal((image_size, image_size, 3), dtype=np.float32)
         self._grain = 0.8 * cv2.GaussianBlur(grain, (0, 0), 0.6)
+        self._stage = self._photograph(empty_stage)
 
     # -- light ---------------------------------------------------------------------------------------------------
     def _make_lighting(self) -> shading.Lighting:
@@ -226,19 +238,27 @@ class Studio:
         return sum(np.float32(w) * knot for w, knot in zip(weights, self._light_knots, strict=True) if w > 0)
 
     # -- the head at an age --------------------------------------------------------------------------------------
+    def vertices(self, age: float) -> np.ndarray:
+        """Fine vertices (F, 3) of the posed head at ``age``."""
+        return np.concatenate([self.model.refine @ self.body.posed(age), self._glasses[0]])
+
     def _surface(self, age: float) -> shading.Surface:
         identity, device = self.identity, self.device
         amounts = identity.pattern.amounts(age)
         coarse = self.body.posed(age)
         vertices = self.model.refine @ coarse
+        normals = np.concatenate([self._face.normals(vertices), self._glasses[2]])
+        vertices = np.concatenate([vertices, self._glasses[0]])
+        lit = self._visibility_at(age)
+        lit = np.concatenate([lit, np.full((len(self._glasses[0]), 4), 0.8, np.float32)])
         textures = self.skin.paint(amounts)
-        self._mesh = raycast.make_mesh(vertices, self.model.triangles, device)
+        self._mesh = raycast.make_mesh(vertices, self.triangles, device)
         surface = shading.Surface()
         surface.mesh = self._mesh.id
         surface.triangles, surface.material, surface.label = self._triangles, self._material, self._label
-        surface.normal = wp.array(self._face.normals(vertices), dtype=wp.vec3, device=device)
+        surface.normal = wp.array(normals, dtype=wp.vec3, device=device)
         surface.chart = self._chart
-        surface.light = wp.array(self._visibility_at(age), dtype=wp.vec4, device=device)
+        surface.light = wp.array(lit, dtype=wp.vec4, device=device)
         surface.albedo = wp.array(textures.albedo, dtype=wp.vec3, device=device)
         surface.relief = wp.array(textures.relief, dtype=wp.vec4, device=device)
         surface.brow = wp.array(textures.brows.astype(np.uint8), dtype=wp.uint8, device=device)
@@ -254,7 +274,7 @@ class Studio:
         )
         surface.arcus = float(0.5 * old_eye)
         surface.teeth = wp.vec3(*(np.array([0.74, 0.69, 0.60]) * (1 - np.array([0.1, 0.16, 0.28]) * old_eye)).tolist())
-        surface.cloth = wp.vec3(*identity.clothes[0])
+        surface.solid = wp.vec3(*(identity.glasses.colour if identity.glasses else (0.0, 0.0, 0.0)))
         surface.lash = wp.vec3(*(0.6 * hair_colour(max(0.75, identity.hair.melanin), 0.0)).tolist())
         return surface
 
@@ -284,14 +304,26 @@ class Studio:
         """The mesh's classes, with HAIR where hair grows."""
         scalp = self.model.refine @ hair_module.scalp_weight(self.model, self.identity).astype(np.float32)
         hairy = (scalp[self.model.triangles].mean(1) > 0.5) & (self.model.material == SKIN)
-        return np.where(hairy, HAIR, self._face.label).astype(np.int32)
+        return self._with_glasses(np.where(hairy, HAIR, self._face.label))
+
+    def _with_glasses(self, label: np.ndarray) -> np.ndarray:
+        return np.concatenate([label, np.full(len(self._glasses[1]), GLASSES)]).astype(np.int32)
+
+    def _fit_glasses(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Posed vertices, triangles and normals of the glasses; empty without."""
+        if self.identity.glasses is None:
+            return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), np.zeros((0, 3), np.float32)
+        eyes = self.body.eye_centres(self.body.reference)
+        vertices, triangles, normals = build_glasses(self.identity.glasses, *eyes)
+        whole = np.ones((len(vertices), 1))
+        return self.body.pose(vertices, whole), triangles, self.body.rotation().apply(normals).astype(np.float32)
 
     def _meter(self, colour: np.ndarray, label: np.ndarray) -> float:
         """Exposure for the face of the reference age: dark skin is exposed darker, but less than it is dark."""
         face = (label == SKIN_CLASS) | (label == NOSE)
         luminance = float((colour[face] @ LUMINANCE).mean())
         albedo = float(self.skin.base_albedo @ LUMINANCE)
-        wanted = 0.34 * (albedo / 0.4) ** 0.6 * self.identity.light.exposure
+        wanted = 0.45 * (albedo / 0.4) ** 0.45 * self.identity.light.exposure
         return wanted / max(luminance, 1e-4)
 
     # -- layers that no age changes ------------------------------------------------------------------------------
@@ -307,8 +339,10 @@ class Studio:
         back, label, depth = self._dress(fine, reference, back, label, depth)
         front = np.zeros((fine, fine, 4), np.float32)
         strands = hair_module.grow(self.model, self.body, identity, strand_count(self.size, identity))
+        self.strands, self.hair_layers = strands, ()
         if strands is not None:
             near, beside = hair_module.draw(strands, identity, self.camera, head_depth, self.device)
+            self.hair_layers = near, beside
             wins = beside.mask & (beside.depth < depth)
             back[wins], label[wins], depth[wins] = beside.colour[wins], HAIR, beside.depth[wins]
             # the scalp between the hairs must not age, or pixels of hair would change: it belongs to the front layer
@@ -316,35 +350,40 @@ class Studio:
             roots = (
                 0.5 * np.array(identity.light.ambient[4]) * hair_colour(identity.hair.melanin, identity.hair.redness)
             )
-            front[scalp, :3], front[scalp, 3] = 0.45 * head[scalp] + 0.55 * roots, 1.0
+            inward = cv2.distanceTransform(scalp.astype(np.uint8), cv2.DIST_L2, 3)[scalp]
+            cover = 0.6 * np.clip(inward * 2 * self.camera.half * identity.camera.distance_mm / fine / 5, 0, 1)[:, None]
+            front[scalp, :3] = (1 - cover) * head[scalp] + cover * roots
+            front[scalp, 3] = head_depth[scalp]
             # hair over the head is always in front of it, but not in front of clothes that cover it
             shown = near.mask & (near.depth < depth)
-            front[shown, :3], front[shown, 3] = near.colour[shown], 1.0
+            front[shown, :3], front[shown, 3] = near.colour[shown], near.depth[shown]
             # a pixel that is mostly hair is hair and shows nothing of the ageing face
-            blocks = front[..., 3].reshape(self.size, self.samples, self.size, self.samples)
+            blocks = (front[..., 3] > 0).reshape(self.size, self.samples, self.size, self.samples)
             mostly = np.kron(blocks.mean((1, 3)) >= 0.5, np.ones((self.samples, self.samples), bool))
             gaps = mostly & (front[..., 3] == 0)
             seen = head_depth < depth
             front[gaps, :3] = np.where(seen[gaps, None], head[gaps], back[gaps])
-            front[gaps, 3] = 1.0
+            front[gaps, 3] = np.minimum(head_depth, depth)[gaps]
         return self._layers(back, depth, label, front)
 
     def _dress(self, fine: int, reference: np.ndarray, back, label, depth):
         """Clothes: the reference body below the neckline, a few millimetres out."""
         model, identity = self.model, self.identity
         x, y, z = model.template.T
-        neckline = 590 + identity.neckline_mm + 0.10 * np.minimum(np.abs(x), 90) + 0.28 * np.minimum(30 - z, 90)
+        neckline = 566 + identity.neckline_mm + 0.10 * np.minimum(np.abs(x), 90) + 0.28 * np.minimum(30 - z, 90)
         covered = (y < neckline) & (model.part == SKIN)
         triangles = np.concatenate([model.quads[:, [0, 1, 2]], model.quads[:, [0, 2, 3]]])
         normals = _coarse_normals(reference, triangles)
         vertices = model.refine @ (reference + 7.0 * normals)
         kept = (model.refine @ covered.astype(np.float32))[model.triangles].min(1) > 0.45
         kept &= model.material == SKIN
-        mesh = raycast.make_mesh(vertices, model.triangles[kept], self.device)
+        self.clothes = vertices, model.triangles[kept]
+        mesh = raycast.make_mesh(*self.clothes, self.device)
         surface = self._surface(REFERENCE_AGE)
         surface.mesh = mesh.id
         surface.triangles = wp.array(model.triangles[kept], dtype=int, device=self.device)
-        surface.material = wp.full(int(kept.sum()), CLOTH, dtype=int, device=self.device)
+        surface.material = wp.full(int(kept.sum()), SOLID, dtype=int, device=self.device)
+        surface.solid = wp.vec3(*identity.clothes[0])
         surface.label = wp.full(int(kept.sum()), CLOTH_CLASS, dtype=int, device=self.device)
         front = np.zeros((fine, fine, 4), np.float32)
         return self._render(surface, self._layers(back, depth, label, front), fine, 1)
@@ -352,9 +391,22 @@ class Studio:
     # -- pictures ------------------------------------------------------------------------------------------------
     def render(self, age: float) -> Frame:
         """The identity at ``age`` years (18 to 85)."""
-        linear, label, _ = self._render(self._surface(age), self._static, self.size, self.samples)
+        linear, label, depth = self._render(self._surface(age), self._static, self.size, self.samples)
+        # the lens blurs across the head's edge; pixels outside take the picture without the head, equal at all ages
+        outside = np.isin(label, STATIC_CLASSES)[..., None]
         points = self.body.landmarks(self.body.posed(age)).stack()
-        return Frame(develop(linear, self.exposure, self._grain), label, self.camera.project(points, self.size))
+        picture = np.where(outside, self._stage, self._photograph(linear))
+        return Frame(picture, label, depth, self.camera.project(points, self.size))
+
+    def _photograph(self, linear: np.ndarray) -> np.ndarray:
+        """Lens and film: (S, S, 3) linear light to uint8 sRGB."""
+        sigma = max(0.4, self.identity.camera.blur * self.size / 256)
+        return develop(cv2.GaussianBlur(linear, (0, 0), sigma), self.exposure, self._grain)
+
+    def _nothing(self) -> wp.Mesh:
+        """A mesh that no ray meets."""
+        self._away = raycast.make_mesh(np.full((3, 3), 1e5) + np.eye(3), np.array([[0, 1, 2]]), self.device)
+        return self._away
 
 
 def strand_count(image_size: int, identity: Identity) -> int:

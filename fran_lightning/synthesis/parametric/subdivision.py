@@ -39,7 +39,7 @@ def catmull_clark(quads: np.ndarray, vertices: int) -> tuple[sparse.csr_matrix, 
     edge_points = sparse.diags(np.where(inner, 0.5, 1.0)) @ midpoints + sparse.diags(inner.astype(float)) @ edge_faces
 
     valence = np.bincount(edges.ravel(), minlength=vertices).astype(float)
-    border = np.zeros(vertices, dtype=bool)
+    border = valence == 0  # vertices without a face stay where they are
     border[edges[~inner].ravel()] = True
     mean_faces = matrix(quads.ravel(), quad_rows, 1.0, (vertices, count))
     mean_faces = sparse.diags(1 / np.maximum(np.bincount(quads.ravel(), minlength=vertices), 1)) @ mean_faces

@@ -150,7 +150,7 @@ def _nasolabial(random: np.random.Generator) -> list[Crease]:
 def _marionette(random: np.random.Generator) -> list[Crease]:
     return [
         Crease(points, random.uniform(1.4, 2.0), random.uniform(0.7, 1.2))
-        for points in _mirrored(random, [(28, 658), (30.5, 649), (30, 641), (27.5, 634)], 0.9)
+        for points in _mirrored(random, [(28, 658), (30.5, 648), (30.5, 638), (28, 629)], 0.9)
     ]
 
 
@@ -178,10 +178,10 @@ def _cheek_lines(random: np.random.Generator) -> list[Crease]:
 
 def _neck(random: np.random.Generator) -> list[Crease]:
     creases = []
-    for y in (618, 606, 594, 582)[: int(random.integers(2, 5))]:
+    for y in (604, 592, 580, 568)[: int(random.integers(2, 5))]:
         path = [(-42, y + 9), (-22, y + 1), (0, y - 2), (22, y + 1), (42, y + 9)]
         creases.append(Crease(_jitter(random, path, 1.2), random.uniform(1.0, 1.7), random.uniform(0.4, 0.8)))
-    for points in _mirrored(random, [(9, 628), (8, 612), (7, 592), (6, 575)], 1.2):
+    for points in _mirrored(random, [(10, 606), (9, 592), (8, 578), (7, 562)], 1.2):
         creases.append(Crease(points, 2.6, random.uniform(0.3, 0.9)))
     return creases
 
@@ -197,6 +197,9 @@ _CURVES = {
     "cheek_lines": _cheek_lines,
     "neck_lines": _neck,
 }
+
+#: of the maps; tuned on what dlib's age network makes of them
+_STRENGTH = {"nasolabial": 1.55, "glabella_lines": 1.5}
 
 #: facial action -> wrinkle channels that it deepens, and by how much at full action
 EXPRESSION_DEEPENS: dict[str, dict[str, float]] = {
@@ -215,7 +218,7 @@ def wrinkle_maps(chart: Chart, random: np.random.Generator) -> dict[str, np.ndar
         relief = _Relief(chart)
         for crease in curves(random):
             relief.add(crease)
-        maps[name] = relief.height
+        maps[name] = _STRENGTH.get(name, 1.3) * relief.height
     extent = (chart.v[0] - chart.v[-1], chart.u[-1] - chart.u[0])
     # fine crossing lines: two ridged fields of elongated cells
     crossing = [

@@ -1,0 +1,1 @@
+"""How well faces are made and re-aged, judged by measurements."""

@@ -1,0 +1,80 @@
+"""What the network is told about one face: how old each pixel is to become, and where its answer counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fran_lightning.ages import MAXIMUM_AGE, YEARS_PER_UNIT
+from fran_lightning.perception.landmarks import CROP_SIZE
+from fran_lightning.reaging.masks import SkinModel, border_mask, crop_mask
+from fran_lightning.reaging.regions import regional_targets
+from fran_lightning.reaging.settings import ReageSettings
+
+
+@dataclass(frozen=True)
+class FacePlan:
+    """One face, ready for the network.
+
+    Attributes:
+        crop: (S, S, 3) float32 in [-1, 1].
+        source_age: years.
+        target_map: (S, S) float32, years / 100; the source age outside the mask.
+        mask: (S, S) float32 in [0, 1].
+    """
+
+    crop: np.ndarray
+    source_age: float
+    target_map: np.ndarray
+    mask: np.ndarray
+
+
+def plan_face(
+    crop: np.ndarray,
+    landmarks: np.ndarray,
+    source_age: float,
+    target_age: float,
+    settings: ReageSettings,
+    *,
+    skin: SkinModel | None = None,
+    painted_mask: np.ndarray | None = None,
+    painted_ages: np.ndarray | None = None,
+) -> FacePlan:
+    """Make masks and maps.
+
+    Args:
+        crop: (S, S, 3) float32 in [-1, 1].
+        landmarks: (68, 2) in pixels of a 256-pixel crop.
+        source_age, target_age: years.
+        skin: the person's skin, learned from this crop when absent.
+        painted_mask, painted_ages: the painted images' part of this crop (S, S) in [0, 1], where there are any.
+    """
+    import cv2
+
+    size = crop.shape[0]
+    small = crop
+    if size != CROP_SIZE:
+        shrinks = size > CROP_SIZE
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        small = cv2.resize(crop, (CROP_SIZE, CROP_SIZE), interpolation=how)
+    if isinstance(settings.mask, str):
+        # masks are soft: 256 pixels hold all of them
+        mask = _enlarge(crop_mask(settings.mask, small, landmarks, skin), size)
+    else:
+        mask = (painted_mask if painted_mask is not None else np.ones((size, size), np.float32)) * border_mask(size)
+    if painted_ages is not None:
+        years = painted_ages * np.float32(MAXIMUM_AGE)
+    elif settings.regions:
+        years = _enlarge(regional_targets(settings.regions, landmarks, CROP_SIZE, target_age), size)
+    else:
+        years = np.float32(target_age)
+    source = np.float32(source_age)
+    target_map = (source + (years - source) * mask) / np.float32(YEARS_PER_UNIT)
+    return FacePlan(crop, source_age, target_map, mask)
+
+
+def _enlarge(plane: np.ndarray, size: int) -> np.ndarray:
+    import cv2
+
+    return cv2.resize(plane, (size, size), interpolation=cv2.INTER_LINEAR) if plane.shape[0] != size else plane
