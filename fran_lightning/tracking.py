@@ -20,8 +20,9 @@ WandbMode = Literal["auto", "online", "offline", "disabled"]
 
 #: W&B project of all runs
 PROJECT = "fran"
-#: seconds that W&B's server has to answer before a run goes on offline
-WANDB_TIMEOUT = 30
+#: seconds that W&B's server has to answer before a run goes on offline, and that an upload may take once the
+#: training is over; W&B's own variables WANDB_INIT_TIMEOUT and WANDB_FINISH_TIMEOUT override them
+WANDB_TIMEOUTS = {"init_timeout": 30.0, "finish_timeout": 300.0}
 
 
 def announce(message: str) -> None:
@@ -69,7 +70,8 @@ def wandb_logger(
     """The W&B run of a run folder; ``auto`` is online where a key is known, else offline. Never asks anything.
 
     If W&B refuses the key or cannot be reached, one line says so and the run goes on offline; ``make sync``
-    uploads it later.
+    uploads it later. If the network is lost afterwards, W&B goes on writing to the disk, and gives up uploading
+    some minutes after the end.
     """
     if mode == "disabled":
         return None
@@ -90,7 +92,10 @@ def wandb_logger(
             tags=list(tags),
             resume=None if offline else "allow",
             settings=wandb.Settings(
-                mode="offline" if offline else "online", init_timeout=WANDB_TIMEOUT, console="off", silent=True
+                mode="offline" if offline else "online",
+                console="off",
+                silent=True,
+                **{name: float(os.environ.get(f"WANDB_{name.upper()}", WANDB_TIMEOUTS[name])) for name in WANDB_TIMEOUTS},
             ),
         )
         run = logger.experiment  # starts the run, so that a failure shows now

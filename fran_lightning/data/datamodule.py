@@ -225,8 +225,10 @@ class AgePairDataModule(pl.LightningDataModule):
         """How far the epoch has come; part of every checkpoint."""
         if self.trainer is None or self.trainer.state.fn != "fit":
             return {}
+        loop = self.trainer.fit_loop
+        under_way = loop.epoch_progress.current.ready > loop.epoch_progress.current.processed
         # "completed" lags by one batch where a checkpoint is saved at a batch's end
-        batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        batches = loop.epoch_loop.batch_progress.current.processed if under_way else 0
         pairs = batches * self.batch_size * self.trainer.world_size
         return {"epoch": self.trainer.current_epoch, "pairs_done": pairs}
 
