@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 
 import benchmarks
-from benchmarks.machine import Machine, this_machine
+from benchmarks.machine import Bystanders, Machine, this_machine
 from benchmarks.table import Table
 from fran_lightning.errors import UserError
 from fran_lightning.files import atomic_path, write_json
@@ -45,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=_output, help="FILE.md or FILE.json, written beside what is printed")
     options = parser.parse_args(args)
 
-    machine = this_machine(options.device)
+    machine, bystanders = this_machine(options.device), Bystanders()
     print(f"{machine.to_markdown()}\n", flush=True)
     tables: dict[str, Table] = {}
     skipped: dict[str, str] = {}
@@ -56,8 +56,9 @@ def main(args: Sequence[str] | None = None) -> int:
         except UserError as error:
             skipped[name] = str(error)
             print(f"{name}: not measured: {error}", file=sys.stderr)
+    print(bystanders.to_markdown())
     if options.out is not None:
-        write_report(options.out, machine, tables, skipped)
+        write_report(options.out, machine, bystanders, tables, skipped)
     return 1 if skipped else 0
 
 
@@ -82,14 +83,17 @@ def _output(text: str) -> Path:
     return path
 
 
-def write_report(path: Path, machine: Machine, tables: dict[str, Table], skipped: dict[str, str]) -> None:
+def write_report(
+    path: Path, machine: Machine, bystanders: Bystanders, tables: dict[str, Table], skipped: dict[str, str]
+) -> None:
     """Write the results as Markdown or JSON, by the suffix of ``path``; ``skipped``: reason by benchmark."""
     if path.suffix == ".json":
         results = {name: table.to_json() for name, table in tables.items()}
-        write_json(path, {"machine": machine.to_json(), "tables": results, "skipped": skipped})
+        content = {"machine": machine.to_json(), "share_of_other_programs": bystanders.share()}
+        write_json(path, content | {"tables": results, "skipped": skipped})
         return
     parts = ["# Benchmarks", "", "Written by `make bench`; `benchmarks/README.md` explains it.", ""]
-    parts += [machine.to_markdown(), ""]
+    parts += [machine.to_markdown(), "", bystanders.to_markdown(), ""]
     parts += [table.to_markdown() for table in tables.values()]
     parts += [f"{name}: not measured: {reason}\n" for name, reason in skipped.items()]
     with atomic_path(path) as temporary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import time
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine of a report; ``load`` is the one-minute load average before the first measurement."""
+    """The machine of a report."""
 
     processor: str
     cores: int
@@ -24,7 +25,6 @@ class Machine:
     torch: str
     python: str
     date: str
-    load: float | None
 
     def to_markdown(self) -> str:
         line = (
@@ -33,10 +33,6 @@ class Machine:
         )
         if self.device == "cpu" and not torch.cuda.is_available():
             line += " No GPU was available: all figures are of the processor alone."
-        if self.load is not None:
-            idle = self.load < 0.25 * self.cores
-            state = "idle" if idle else "not idle, so the speeds are lower than they could be"
-            line += f" Load average before the start: {self.load:.1f} ({state})."
         return line
 
     def to_json(self) -> dict[str, Any]:
@@ -53,8 +49,42 @@ def this_machine(device: torch.device) -> Machine:
         torch=torch.__version__,
         python=platform.python_version(),
         date=date.today().isoformat(),
-        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     )
+
+
+class Bystanders:
+    """Watches how much of the processor other programs use, which makes all measured speeds lower."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._others_start = _seconds_of_others()
+
+    def share(self) -> float | None:
+        """Part of all cores' time since the beginning that other programs took; None where it is not known."""
+        others = _seconds_of_others()
+        if others is None or self._others_start is None:
+            return None
+        everything = (time.monotonic() - self._start) * (os.cpu_count() or 1)
+        return min(1.0, max(0.0, (others - self._others_start) / everything))
+
+    def to_markdown(self) -> str:
+        share = self.share()
+        if share is None:
+            return "How busy the machine was with other programs is not known."
+        verdict = "" if share < 0.1 else ", so the speeds are lower than those of an idle machine"
+        return f"Other programs took {share:.0%} of the processor meanwhile{verdict}."
+
+
+def _seconds_of_others() -> float | None:
+    """Processor seconds since the system started, less those of this process and its finished children."""
+    statistics = Path("/proc/stat")
+    if not statistics.is_file():
+        return None
+    user, nice, system, _idle, _waiting, interrupts, soft_interrupts = map(
+        int, statistics.read_text(encoding="utf-8").split("\n", 1)[0].split()[1:8]
+    )
+    busy = (user + nice + system + interrupts + soft_interrupts) / os.sysconf("SC_CLK_TCK")
+    return busy - sum(os.times()[:4])
 
 
 def available_cores() -> int:

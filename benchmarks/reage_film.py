@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.machine import peak_resident_bytes
 from benchmarks.processes import measure_apart
 from benchmarks.table import Table
 from fran_lightning.progress import progress_bar
@@ -96,8 +96,7 @@ def measure(setting: Setting) -> Figures:
         start = time.perf_counter()
         reage_film(reager, source, Path(folder) / "out.mp4", ReageSettings(size=setting.crop))
         seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Figures(setting.frames / seconds, peak)
+    return Figures(setting.frames / seconds, peak_resident_bytes() / 2**20)
 
 
 def write_film(path: Path, setting: Setting) -> None:

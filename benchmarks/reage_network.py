@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.table import Table
+from fran_lightning.networks.precision import bfloat16_pays
 from fran_lightning.networks.unet import FRANUNet
-from fran_lightning.reaging.network import DeltaNetwork, bfloat16_pays
+from fran_lightning.reaging.network import DeltaNetwork
 
 NAME = "reage-network"
 

@@ -20,6 +20,7 @@ from fran_lightning.callbacks.preemption import Preemption
 from fran_lightning.data.datamodule import AgePairDataModule
 from fran_lightning.errors import UserError
 from fran_lightning.module import FRANModule
+from fran_lightning.networks.precision import bfloat16_pays
 from fran_lightning.networks.weights import GENERATOR_FILE
 from fran_lightning.perceptual import choose_lpips
 from fran_lightning.run_folder import RUN_FOLDER_VARIABLE, RunFolder, choose_run_folder, read_checkpoint
@@ -127,18 +128,8 @@ class FRANCLI(LightningCLI):
 
 def _best_precision(accelerator: str) -> str:
     """bf16-mixed where the processor computes with it, else 32-true."""
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    return "bf16-mixed" if _has_bf16_instructions() else "32-true"
-
-
-def _has_bf16_instructions() -> bool:
-    # oneDNN also accepts bf16 where it has to emulate it, slower than float32
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return "avx512_bf16" in file.read()
-    except OSError:
-        return False
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if bfloat16_pays(torch.device("cuda" if on_gpu else "cpu")) else "32-true"
 
 
 def _quieten() -> None:

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from benchmarks.__main__ import find_benchmarks, main, write_report
-from benchmarks.machine import this_machine
+from benchmarks.machine import Bystanders, this_machine
 from benchmarks.part_clock import PARTS, Part, PartClock
 from benchmarks.processes import measure_apart
 from benchmarks.sample_data import write_sample_dataset
@@ -59,7 +59,7 @@ def test_modules_are_found_by_their_name() -> None:
 
 def test_a_report_says_what_it_was_measured_on_and_what_was_not_measured(tmp_path: Path) -> None:
     machine = this_machine(torch.device("cpu"))
-    write_report(tmp_path / "report.md", machine, {"speed": TABLE}, {"film": "no film here"})
+    write_report(tmp_path / "report.md", machine, Bystanders(), {"speed": TABLE}, {"film": "no film here"})
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert f"{machine.cores} cores" in text
     assert ("No GPU was available" in text) == (not torch.cuda.is_available())

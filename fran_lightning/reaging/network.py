@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fran_lightning.ages import uniform_age_map
 from fran_lightning.errors import UserError
+from fran_lightning.networks.precision import bfloat16_pays
 from fran_lightning.reaging.plan import FacePlan
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -34,16 +35,6 @@ def choose_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device {name!r} is not to be had here; use --device cpu or --device cuda") from error
     return device
-
-
-def bfloat16_pays(device: torch.device) -> bool:
-    """Whether the processor multiplies bfloat16 in hardware; without that it is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        # both exist from torch 2.4 on; private, but torch has no public question for this
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return False
 
 
 class DeltaNetwork:

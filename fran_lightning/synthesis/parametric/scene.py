@@ -72,7 +72,7 @@ class Camera:
     distance_mm: float
     zoom: float  # 1 is FFHQ's crop
     shift: tuple[float, float]  # of the crop, as a fraction of the image
-    blur: float  # of the lens: standard deviation in pixels of a picture of 256
+    sharpness: float  # wanted fine detail: decimal logarithm of its power, see film.lens_blur
 
 
 @dataclass(frozen=True)
@@ -298,7 +298,7 @@ def _tint(random: np.random.Generator, temperature: float) -> np.ndarray:
 
 def _sample_light(random: np.random.Generator) -> Light:
     side = random.choice([-1, 1])
-    key_power = random.uniform(1.2, 2.8)
+    key_power = random.uniform(1.6, 3.4)
     temperature = random.normal(0, 0.45)
     key = Lamp(
         _direction(side * random.uniform(5, 60), random.uniform(15, 55)),
@@ -315,7 +315,7 @@ def _sample_light(random: np.random.Generator) -> Light:
         tuple((_tint(random, random.normal(0, 0.5)) * random.uniform(0, 1.6)).tolist()),
         float(random.uniform(0.2, 0.5)),
     )
-    sky = _tint(random, temperature * 0.5 + 0.15) * random.uniform(0.35, 0.75)
+    sky = _tint(random, temperature * 0.5 + 0.15) * random.uniform(0.28, 0.65)
     sides = [sky * random.uniform(0.4, 1.0) for _ in range(2)]
     ground = _tint(random, -0.3) * sky.mean() * random.uniform(0.15, 0.45)
     ambient = [*sides, sky, ground, sky * random.uniform(0.6, 1.0), sky * random.uniform(0.2, 0.7)]
@@ -371,7 +371,7 @@ def sample_identity(seed: int, number: int, max_yaw: float = 30.0) -> Identity:
             float(random.uniform(900, 1800)),
             float(random.uniform(0.94, 1.03)),
             tuple(random.normal(0, 0.01, 2).tolist()),
-            float(random.uniform(0.5, 0.75)),
+            float(random.uniform(-0.22, 0.08)),
         ),
         background=_sample_background(random),
         clothes=tuple(

@@ -196,7 +196,7 @@ class SkinPainter:
         angle = np.abs(np.degrees(chart_angle(chart.position)))
         upper = np.interp(angle.ravel(), [0, 14, 24, 40, 62, 80, 95], [677, 676, 664, 668, 690, 720, 722])
         upper = upper.reshape(angle.shape)
-        region = smoothstep(0, 5, upper - y) * smoothstep(580, 612, y) * (1 - smoothstep(80, 92, angle))
+        region = smoothstep(0, 5, upper - y) * smoothstep(597, 622, y) * (1 - smoothstep(80, 92, angle))
         moustache = np.exp(-0.5 * (x / 19) ** 2) * smoothstep(684, 678, y) * smoothstep(660, 668, y)
         region = np.clip(np.maximum(region, moustache), 0, 1) * (1 - np.clip(1.4 * chart.lips, 0, 1))
         zero = np.zeros(chart.shape, np.float32)

@@ -14,7 +14,7 @@ from fran_lightning.synthesis.parametric import raycast, shading
 from fran_lightning.synthesis.parametric.background import paint_background
 from fran_lightning.synthesis.parametric.camera import frame
 from fran_lightning.synthesis.parametric.chart import RADIUS_MM, Chart, build_chart, chart_angle
-from fran_lightning.synthesis.parametric.film import LUMINANCE, develop
+from fran_lightning.synthesis.parametric.film import LUMINANCE, develop, lens_blur
 from fran_lightning.synthesis.parametric.glasses import build_glasses
 from fran_lightning.synthesis.parametric.head_model import (
     EYE_LEFT,
@@ -199,6 +199,11 @@ class Studio:
         empty_stage, _, _ = self._render(surface, self._static, image_size, self.samples)
         grain = identity.random("grain").standard_normal((image_size, image_size, 3), dtype=np.float32)
         self._grain = 0.8 * cv2.GaussianBlur(grain, (0, 0), 0.6)
+        if before is None:
+            whole, _, _ = self._render(self._surface(REFERENCE_AGE), self._static, image_size, self.samples)
+            self.blur = lens_blur(develop(whole, self.exposure), identity.camera.sharpness)
+        else:
+            self.blur = before.blur
         self._stage = self._photograph(empty_stage)
 
     # -- light ---------------------------------------------------------------------------------------------------
@@ -400,8 +405,7 @@ class Studio:
 
     def _photograph(self, linear: np.ndarray) -> np.ndarray:
         """Lens and film: (S, S, 3) linear light to uint8 sRGB."""
-        sigma = max(0.4, self.identity.camera.blur * self.size / 256)
-        return develop(cv2.GaussianBlur(linear, (0, 0), sigma), self.exposure, self._grain)
+        return develop(cv2.GaussianBlur(linear, (0, 0), self.blur), self.exposure, self._grain)
 
     def _nothing(self) -> wp.Mesh:
         """A mesh that no ray meets."""

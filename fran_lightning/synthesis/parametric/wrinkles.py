@@ -199,7 +199,7 @@ _CURVES = {
 }
 
 #: of the maps; tuned on what dlib's age network makes of them
-_STRENGTH = {"nasolabial": 1.55, "glabella_lines": 1.5}
+_STRENGTH = {"nasolabial": 1.55, "glabella_lines": 1.5, "marionette": 0.95}
 
 #: facial action -> wrinkle channels that it deepens, and by how much at full action
 EXPRESSION_DEEPENS: dict[str, dict[str, float]] = {

@@ -29,7 +29,7 @@ Reason = Literal[
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
-#: side of the copies on which the background is compared
+#: side of the copies on which faces are counted and backgrounds compared
 _COMPARED_SIZE = 256
 
 
@@ -106,15 +106,16 @@ class QualityGate(nn.Module):
         self.thresholds = thresholds
         self.dex = dex
         self.arcface = arcface
-        # an aligned face fills the picture: no need to look closer
-        self._detector = FaceDetector(longest_side=320, refine=False)
+        self._detector = FaceDetector(refine=False)
         self._age_estimator = AgeEstimator()
         self._embedder = IdentityEmbedder()
 
     def measure_source(self, pixels: np.ndarray) -> dict[str, Any]:
         """``faces`` (count) and ``estimated_age`` (years by estimator) of an aligned uint8 face (S, S, 3)."""
-        count = len(self._detector.detect(pixels))
-        return {"faces": count, "estimated_age": {name: years[0] for name, years in self._ages([pixels]).items()}}
+        return {
+            "faces": self._count_faces(pixels),
+            "estimated_age": {name: years[0] for name, years in self._ages([pixels]).items()},
+        }
 
     def measure_ages(self, images: Sequence[np.ndarray], ages: Sequence[float]) -> dict[str, Any]:
         """What the gate decides on, for the aligned uint8 images (S, S, 3) of one identity, one per age.
@@ -126,7 +127,7 @@ class QualityGate(nn.Module):
         """
         estimated = self._ages(images)
         measured: dict[str, Any] = {
-            "faces": [len(self._detector.detect(image)) for image in images],
+            "faces": [self._count_faces(image) for image in images],
             "estimated_ages": estimated,
             "rank_correlation": {name: rank_correlation(ages, years) for name, years in estimated.items()},
             "age_error": {name: _rounded(np.abs(np.subtract(years, ages)).mean()) for name, years in estimated.items()},
@@ -140,6 +141,10 @@ class QualityGate(nn.Module):
             measured["arcface_similarity"] = _rounded(1 - _most_central_row(1 - vectors @ vectors.T).max())
         measured["background_difference"] = _rounded(background_difference(images))
         return measured
+
+    def _count_faces(self, image: np.ndarray) -> int:
+        # one size for all, whatever the data set's: YuNet counts differently on larger and on tiny copies
+        return len(self._detector.detect(_compared(image)))
 
     def _ages(self, images: Sequence[np.ndarray]) -> dict[str, list[float]]:
         years = {"dlib": self._age_estimator.estimate_aligned(np.stack(images))}
@@ -175,17 +180,21 @@ def background_difference(images: Sequence[np.ndarray]) -> float:
     height) and the outer tenths of the upper half. The difference is taken to the median over the ages, averaged
     over the pixels of one age; the result is that of the worst age.
     """
-    import cv2
-
-    size = (_COMPARED_SIZE, _COMPARED_SIZE)
-    small = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images]).astype(np.float32)
-    shown = np.zeros(size, dtype=bool)
+    small = np.stack([_compared(image) for image in images]).astype(np.float32)
+    shown = np.zeros((_COMPARED_SIZE, _COMPARED_SIZE), dtype=bool)
     strip, side = round(0.08 * _COMPARED_SIZE), _COMPARED_SIZE // 10
     shown[:strip] = True
     shown[: _COMPARED_SIZE // 2, :side] = True
     shown[: _COMPARED_SIZE // 2, -side:] = True
     border = small[:, shown]
     return float(np.abs(border - np.median(border, axis=0)).mean(axis=(1, 2)).max())
+
+
+def _compared(image: np.ndarray) -> np.ndarray:
+    import cv2
+
+    how = cv2.INTER_AREA if image.shape[0] > _COMPARED_SIZE else cv2.INTER_LINEAR
+    return cv2.resize(image, (_COMPARED_SIZE, _COMPARED_SIZE), interpolation=how)
 
 
 def _most_central_row(distances: np.ndarray) -> np.ndarray:
