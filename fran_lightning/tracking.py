@@ -120,6 +120,13 @@ def wandb_logger(
         return start(offline=True)
 
 
+def finish_wandb(failed: bool) -> None:
+    """End the W&B run of this process, if one is open: else the next one, as in a notebook, would be logged there."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=int(failed))
+
+
 def _has_key() -> bool:
     """Whether W&B would find a key: in the environment, or where ``wandb login`` puts it.
 
