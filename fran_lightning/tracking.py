@@ -95,7 +95,10 @@ def wandb_logger(
                 mode="offline" if offline else "online",
                 console="off",
                 silent=True,
-                **{name: float(os.environ.get(f"WANDB_{name.upper()}", s)) for name, s in WANDB_TIMEOUTS.items()},
+                **{
+                    name: float(os.environ.get(f"WANDB_{name.upper()}", WANDB_TIMEOUTS[name]))
+                    for name in WANDB_TIMEOUTS
+                },
             ),
         )
         run = logger.experiment  # starts the run, so that a failure shows now

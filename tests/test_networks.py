@@ -182,13 +182,13 @@ def test_the_discriminator_judges_patches(size, patches):
     assert PatchDiscriminator(4, 3)(torch.rand(2, 4, *size)).shape == (2, 1, *patches)
 
 
-def test_a_patch_sees_68_pixels():
+def test_a_patch_sees_50_pixels():
     discriminator = PatchDiscriminator(4, 3).eval()
     x = torch.rand(1, 4, 96, 96, requires_grad=True)
     discriminator(x)[0, 0, 6, 6].backward()
     seen = x.grad.abs().sum(dim=(0, 1))
     rows = seen.sum(dim=1).nonzero()
-    assert rows.max() - rows.min() + 1 == 68
+    assert rows.max() - rows.min() + 1 == 50
 
 
 def test_the_discriminator_sees_the_age():
@@ -218,9 +218,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     generator = small_generator("fran_unet")
     generator.config = generator.config | {"base_channels": 8}
     save_generator(tmp_path / GENERATOR_FILE, generator, {})
-    with pytest.raises(
-        UserError, match=r"another architecture: .*weight is \(4, 5, 3, 3\), not \(8, 5, 3, 3\)"
-    ) as info:
+    with pytest.raises(UserError, match=r"another architecture: .*weight.*\(4, 5, 3, 3\), not \(8, 5, 3, 3\)") as info:
         load_generator(tmp_path)
     assert "\n" not in str(info.value)
 
