@@ -51,6 +51,9 @@ class FRANCLI(LightningCLI):
         parser.add_lightning_class_args(ExportGenerator, "export")
         parser.add_lightning_class_args(AblationGrid, "ablation_grid")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        # by a callback of its own: with a monitored metric Lightning 2.6 saves "last" at the epochs alone at which
+        # the metric improved, and a resumed run would lose the others
+        parser.add_lightning_class_args(ModelCheckpoint, "last_checkpoint")
         parser.add_lightning_class_args(Preemption, "preemption")
         parser.set_defaults(
             {
@@ -59,10 +62,11 @@ class FRANCLI(LightningCLI):
                 "checkpoint.filename": "epoch{epoch:03d}-lpips{val/lpips:.4f}",
                 "checkpoint.auto_insert_metric_name": False,
                 "checkpoint.every_n_epochs": 1,
-                "checkpoint.save_last": True,
+                "last_checkpoint.filename": "last",
+                "last_checkpoint.every_n_epochs": 1,
                 # else a last.ckpt that Preemption wrote, or of a run folder that was moved, is left to grow old
                 # beside a last-v1.ckpt
-                "checkpoint.enable_version_counter": False,
+                "last_checkpoint.enable_version_counter": False,
             }
         )
         parser.link_arguments("seed_everything", "data.seed")
@@ -75,7 +79,7 @@ class FRANCLI(LightningCLI):
         config = self.config[self.subcommand]
         self.run_folder = choose_run_folder(config.run_dir, config.runs, config.experiment)
         config.trainer.default_root_dir = str(self.run_folder.path)
-        config.checkpoint.dirpath = str(self.run_folder.checkpoints)
+        config.checkpoint.dirpath = config.last_checkpoint.dirpath = str(self.run_folder.checkpoints)
         if config.trainer.precision is None:
             config.trainer.precision = _best_precision(config.trainer.accelerator)
         self.checkpoint = self._choose_checkpoint(config)

@@ -65,7 +65,7 @@ def test_experiments_resolve_to_their_losses_at_their_scale(parse, experiment, s
     assert (config.export.experiment, config.export.scale) == (experiment, scale)
     assert config.ablation_grid.runs == config.runs
     assert config.checkpoint.monitor == "val/lpips"
-    assert config.checkpoint.save_last
+    assert config.last_checkpoint.monitor is None
 
 
 def test_paper_scale_is_the_papers(parse):

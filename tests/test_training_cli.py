@@ -454,3 +454,13 @@ def test_unknown_commands_list_the_known_ones(capfd):
     assert "choose one of: fit, validate" in error_line(capfd, ["trian"])
     assert main([]) == 0
     assert "usage: fran COMMAND" in capfd.readouterr().out
+
+
+def test_last_checkpoint_is_of_the_last_epoch_even_if_the_metric_got_worse(tiny_dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "exp" / "run"
+    # smallest after the first epoch, so that no later epoch is the best
+    settings = {"checkpoint__monitor": "images_seen", "checkpoint__filename": "best", "wandb": "disabled"}
+    assert main(fit_arguments(tiny_dataset, run, "l1", **settings)) == 0
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert int(best["state_dict"]["images_seen"]) == 4 * BATCH
+    assert images_seen(run) == 2 * 4 * BATCH
