@@ -95,10 +95,7 @@ def wandb_logger(
                 mode="offline" if offline else "online",
                 console="off",
                 silent=True,
-                **{
-                    name: float(os.environ.get(f"WANDB_{name.upper()}", WANDB_TIMEOUTS[name]))
-                    for name in WANDB_TIMEOUTS
-                },
+                **{name: float(os.environ.get(f"WANDB_{name.upper()}", s)) for name, s in WANDB_TIMEOUTS.items()},
             ),
         )
         run = logger.experiment  # starts the run, so that a failure shows now
@@ -118,6 +115,13 @@ def wandb_logger(
         announce(f"W&B is not available ({reason}); training goes on, logged offline; `make sync` uploads it later")
         wandb.teardown()
         return start(offline=True)
+
+
+def finish_wandb(failed: bool) -> None:
+    """End the W&B run of this process, if one is open: else the next one, as in a notebook, would be logged there."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=int(failed))
 
 
 def _has_key() -> bool:

@@ -24,7 +24,7 @@ from fran_lightning.networks.precision import bfloat16_pays
 from fran_lightning.networks.weights import GENERATOR_FILE
 from fran_lightning.perceptual import choose_lpips
 from fran_lightning.run_folder import RUN_FOLDER_VARIABLE, RunFolder, choose_run_folder, read_checkpoint
-from fran_lightning.tracking import WandbMode, announce, csv_logger, wandb_logger
+from fran_lightning.tracking import WandbMode, announce, csv_logger, finish_wandb, wandb_logger
 
 
 class FRANCLI(LightningCLI):
@@ -163,8 +163,9 @@ def run_lightning_cli(arguments: Sequence[str]) -> FRANCLI:
     _quieten()
     torch.set_float32_matmul_precision("high")
     inherited = os.environ.get(RUN_FOLDER_VARIABLE)
+    failed = True
     try:
-        return FRANCLI(
+        cli = FRANCLI(
             FRANModule,
             AgePairDataModule,
             args=list(arguments),
@@ -181,6 +182,8 @@ def run_lightning_cli(arguments: Sequence[str]) -> FRANCLI:
             },
             parser_kwargs={"exit_on_error": False},
         )
+        failed = False
+        return cli
     except MisconfigurationException as error:
         raise UserError(str(error)) from error
     except UserError as error:
@@ -190,6 +193,7 @@ def run_lightning_cli(arguments: Sequence[str]) -> FRANCLI:
     except torch.OutOfMemoryError as error:
         raise UserError("the GPU has too little memory; lower --data.batch_size or --data.crop_size") from error
     finally:
+        finish_wandb(failed)
         # the next run of this process, as in a notebook, is another one
         if inherited is None:
             os.environ.pop(RUN_FOLDER_VARIABLE, None)

@@ -74,7 +74,7 @@ class AblationGrid(pl.Callback):
 
     Args:
         runs: folder that holds ``<exp>/<run id>``.
-        identities: how many validation identities.
+        identities: how many validation identities; 0 draws no grid.
         source_age: of the input, in years.
         target_age: of the outputs, in years.
         tile: side of a tile in pixels.
@@ -96,7 +96,7 @@ class AblationGrid(pl.Callback):
     @rank_zero_only
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         own = Path(trainer.default_root_dir)
-        if not (own / GENERATOR_FILE).is_file():
+        if not (own / GENERATOR_FILE).is_file() or self.identities < 1:
             return
         runs = comparable_runs(self.runs, read_metadata(own))
         if len(runs) < 2:

@@ -19,7 +19,7 @@ class AgeSampleSheet(pl.Callback):
     generator every ``every_n_epochs`` and at the end.
 
     Args:
-        identities: how many validation identities.
+        identities: how many validation identities; 0 draws no sheets.
         source_age: age of the input in years; the nearest age of the dataset is taken.
         every_n_epochs: epochs between two sheets.
         tile: side of a tile in pixels.
@@ -38,7 +38,7 @@ class AgeSampleSheet(pl.Callback):
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if int(pl_module.images_seen) > 0:
+        if int(pl_module.images_seen) > 0 or not self._faces:
             return  # a resumed run has published these
         publish_image(trainer, "samples/targets", "targets", self._targets(), "ground truth of the sample sheets")
         self._publish(trainer, pl_module)
