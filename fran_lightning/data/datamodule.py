@@ -12,7 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 from fran_lightning.ages import regional_age_map, uniform_age_map
 from fran_lightning.data.folder import PACKED_IMAGES, DatasetInfo, identity_folders, image_path, read_info
@@ -186,15 +186,7 @@ class AgePairDataModule(pl.LightningDataModule):
                 f"an epoch of {len(sampler)} pairs per device is less than one batch of {self.batch_size}; "
                 "raise --data.pairs_per_epoch or lower --data.batch_size"
             )
-        return DataLoader(
-            pairs,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            drop_last=True,
-        )
+        return self._loader(pairs, sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:
         return self._fixed_loader(self.val_identities)
@@ -211,7 +203,10 @@ class AgePairDataModule(pl.LightningDataModule):
         )
         sampler = None
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            sampler = torch.utils.data.DistributedSampler(pairs, shuffle=False)
+            sampler = DistributedSampler(pairs, shuffle=False)
+        return self._loader(pairs, sampler, drop_last=False)
+
+    def _loader(self, pairs: Dataset, sampler: Sampler[int] | None, drop_last: bool) -> DataLoader:
         return DataLoader(
             pairs,
             batch_size=self.batch_size,
@@ -219,6 +214,7 @@ class AgePairDataModule(pl.LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
+            drop_last=drop_last,
         )
 
     def state_dict(self) -> dict[str, int]:
