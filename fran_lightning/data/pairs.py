@@ -138,8 +138,8 @@ class _PairDataset(Dataset[PairSample]):
             target = blend(source, target, region)
         source, target, region = self.geometry(np.asarray(source), np.asarray(target), region, seed)
         return PairSample(
-            source=torch.from_numpy(np.ascontiguousarray(source)).permute(2, 0, 1),
-            target=torch.from_numpy(np.ascontiguousarray(target)).permute(2, 0, 1),
+            source=torch.from_numpy(np.array(source)).permute(2, 0, 1),
+            target=torch.from_numpy(np.array(target)).permute(2, 0, 1),
             region=torch.from_numpy(np.ascontiguousarray(region, dtype=np.float32)).clamp(0, 1)[None],
             source_age=torch.tensor(float(pair.source_age)),
             target_age=torch.tensor(float(pair.target_age)),
