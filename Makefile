@@ -105,6 +105,10 @@ test: $(INSTALLED) ## the tests that take less than 15 minutes on two cores
 test-all: $(INSTALLED) ## all tests, the long ones too
 	$(RUN) -m pytest -m ''
 
+.PHONY: test-slow
+test-slow: $(INSTALLED) ## the long tests alone; ARGS= names some of them
+	$(RUN) -m pytest -m slow $(ARGS)
+
 .PHONY: lint
 lint: $(INSTALLED) ## ruff: errors and formatting
 	$(RUN) -m ruff check .
