@@ -6,6 +6,7 @@ import argparse
 import importlib
 import pkgutil
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -45,6 +46,8 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=_output, help="FILE.md or FILE.json, written beside what is printed")
     options = parser.parse_args(args)
 
+    # Lightning's own use of a tree function that torch renamed
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     machine, bystanders = this_machine(options.device), Bystanders()
     print(f"{machine.to_markdown()}\n", flush=True)
     tables: dict[str, Table] = {}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 import torch
+from pytorch_lightning.utilities import CombinedLoader
 
 from benchmarks.sample_data import write_sample_dataset
 from benchmarks.table import Table
@@ -82,7 +83,9 @@ def measure_pairs_per_second(root: Path, crop_size: int, workers: int, seconds: 
     )
     data.setup()
     loader = data.train_dataloader()
-    batches = iter(loader)
+    # as Lightning reads it; unlike a bare loader it can be told to end its workers
+    batches = CombinedLoader(loader)
+    iter(batches)
     # the workers' start, and what they make ahead of the first request
     for _ in range(2 + workers * (loader.prefetch_factor or 0)):
         next(batches)
@@ -90,4 +93,5 @@ def measure_pairs_per_second(root: Path, crop_size: int, workers: int, seconds: 
     while (elapsed := time.perf_counter() - start) < seconds:
         next(batches)
         count += 1
+    batches.reset()
     return count * BATCH_SIZE / elapsed
