@@ -14,7 +14,7 @@ from fran_lightning.errors import UserError
 from fran_lightning.files import atomic_path
 from fran_lightning.networks.generator import Generator
 
-Architecture = Literal["fran_unet", "smp_unet"]
+Architecture = Literal["fran_unet", "smp_unet", "timroelofs_unet", "rylu_unet"]
 #: name of the exported weights in a run folder
 GENERATOR_FILE = "generator.safetensors"
 _METADATA_KEY = "fran"
@@ -37,6 +37,14 @@ def build_generator(config: Mapping[str, Any]) -> Generator:
             from fran_lightning.networks.smp_unet import SMPUNet
 
             return SMPUNet(**arguments)
+        if architecture == "timroelofs_unet":
+            from fran_lightning.networks.timroelofs_unet import TimRoelofsUNet
+
+            return TimRoelofsUNet(**arguments)
+        if architecture == "rylu_unet":
+            from fran_lightning.networks.rylu_unet import RyLuUNet
+
+            return RyLuUNet(**arguments)
     except TypeError as error:
         raise UserError(f"generator arguments {arguments} do not fit {architecture}: {error}") from error
     raise UserError(
