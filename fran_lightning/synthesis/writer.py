@@ -156,7 +156,6 @@ class DatasetWriter:
             if partial.is_dir():
                 shutil.rmtree(partial, ignore_errors=True)
 
-
     @staticmethod
     def _publish(partial: Path, final: Path) -> None:
         try:
