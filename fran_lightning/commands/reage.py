@@ -40,7 +40,7 @@ def configure(parser: ArgumentParser) -> None:
         default="skin",
         help="where it may change: skin, face, none, or painted: FILE, folder, m.####.png",
     )
-    add("--strength", type=float, default=1.0, help="factor on the change, 0 to 3")
+    add("--strength", type=str, default="1", help="factor on the change, 0 to 3, or keyframes FRAME:FACTOR (1:0,25:1)")
     add(
         "--regions",
         type=str,
@@ -90,9 +90,10 @@ def run(args: Namespace) -> None:
 
 def _settings(args: Namespace) -> ReageSettings:
     from fran_lightning.reaging.frame_images import FrameImages
-    from fran_lightning.reaging.options import check_strength, parse_face_choice, parse_size_rule
+    from fran_lightning.reaging.options import parse_face_choice, parse_size_rule
     from fran_lightning.reaging.regions import parse_regions
     from fran_lightning.reaging.settings import ReageSettings
+    from fran_lightning.reaging.strength import parse_strength
     from fran_lightning.reaging.targets import parse_source_ages, parse_targets
 
     return ReageSettings(
@@ -100,7 +101,7 @@ def _settings(args: Namespace) -> ReageSettings:
         source_ages=parse_source_ages(args.source_age),
         mask=args.mask if args.mask in ("skin", "face", "none") else FrameImages(args.mask, "mask"),
         faces=parse_face_choice(args.face),
-        strength=check_strength(args.strength),
+        strength=parse_strength(args.strength),
         size=parse_size_rule(args.size),
         regions=parse_regions(args.regions),
         age_map=FrameImages(args.age_map, "age map") if args.age_map else None,
@@ -182,16 +183,7 @@ def _reage_film(reager: Reager, task: Task, settings: ReageSettings, args: Names
         preview=args.preview,
         resume=args.resume,
     )
-    lines = []
-    for person in report.persons:
-        how = " (estimated)" if person.source_estimated else ""
-        if not person.target:
-            lines.append(f"face {person.person}: {person.source_age:.0f} years{how}; {person.note}")
-            continue
-        note = f"; {person.note}" if person.note else ""
-        bridged = f", {person.bridged} of them bridged" if person.bridged else ""
-        years = f"{person.source_age:.0f}{how} -> {person.target} years"
-        lines.append(f"face {person.person}: {years} in {person.frames} frames{bridged}{note}")
+    lines = [person.describe() for person in report.persons]
     passed = report.frames - report.changed_frames
     lines.append(f"{report.frames} frames: {report.changed_frames} re-aged, {passed} passed through unchanged")
     if report.frames_resumed:

@@ -74,7 +74,8 @@ class FaceDetector:
         # pixel centres: the first pixel of the copy covers the middle of several pixels of the original
         zoom = np.array([width / size[0], height / size[1]], dtype=np.float32)
         faces = []
-        for row in rows:
+        # on pictures of a few pixels YuNet's answer overflows
+        for row in rows[np.isfinite(rows).all(axis=1)]:
             corners = np.array([row[:2], row[:2] + row[2:4]], dtype=np.float32)
             points = row[4:14].reshape(5, 2).astype(np.float32)
             faces.append(Face(((corners + 0.5) * zoom - 0.5).ravel(), (points + 0.5) * zoom - 0.5, float(row[14])))

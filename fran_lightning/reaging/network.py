@@ -145,7 +145,7 @@ def _ramp(span: tuple[int, int], length: int, overlap: int) -> Tensor:
     return rising if span[0] > 0 else 1 - rising
 
 
-def face_deltas(network: DeltaNetwork, plans: Sequence[FacePlan], strength: float = 1.0) -> list[np.ndarray]:
+def face_deltas(network: DeltaNetwork, plans: Sequence[FacePlan]) -> list[np.ndarray]:
     """Deltas (S, S, 3) float32 of faces, zero where their masks are zero, in as few passes as memory allows.
 
     Outside the mask the network is told target = input age *and* its delta is multiplied by the mask (Zoss et al.
@@ -163,5 +163,5 @@ def face_deltas(network: DeltaNetwork, plans: Sequence[FacePlan], strength: floa
             target_map = torch.from_numpy(np.stack([plan.target_map for plan in group]))[:, None]
             answer = network(crops, [plan.source_age for plan in group], target_map)
             for index, plan, delta in zip(chosen, group, answer.permute(0, 2, 3, 1).numpy(), strict=True):
-                deltas[index] = np.ascontiguousarray(delta) * (plan.mask[..., None] * np.float32(strength))
+                deltas[index] = np.ascontiguousarray(delta) * (plan.mask[..., None] * np.float32(plan.strength))
     return [delta for delta in deltas if delta is not None]

@@ -231,6 +231,7 @@ class Reager:
                     settings,
                     painted_mask=None if frame_mask is None else np.clip(crop(frame_mask, square, size), 0, 1),
                     painted_ages=None if frame_ages is None else np.clip(crop(frame_ages, square, size), 0, 1),
+                    strength=settings.strength_at(1),
                 )
             )
             squares.append(square)
@@ -238,7 +239,7 @@ class Reager:
         if not plans:
             raise NoFaceError(f"the face is {reports[0].note.removesuffix(', left as it is')}; give a larger picture")
         # all crops were cut from the untouched picture: faces that overlap do not age each other twice
-        for square, delta in zip(squares, face_deltas(self.network, plans, settings.strength), strict=True):
+        for square, delta in zip(squares, face_deltas(self.network, plans), strict=True):
             patch = bring_back(delta, square, height, width)
             add_delta(pixels, patch if frame_mask is None else patch.weighted(frame_mask))
         return reports
