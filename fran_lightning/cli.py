@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pack": ("pack", "pack a dataset folder for training without decoding"),
     "ablation": ("ablation", "draw the loss ablation's grid from finished runs"),
     "reage": ("reage", "re-age the faces of photos and films"),
+    "export": ("export", "write a generator as ONNX, as TorchScript for Nuke, or for FaceFusion"),
     "import-weights": ("import_weights", "bring public weights of other FRAN networks to this project's form"),
     "steadiness": ("steadiness", "measure how steady a re-aged film is"),
 }
