@@ -40,8 +40,9 @@ class FRANModule(pl.LightningModule):
     whose weight is zero is not computed, and without ``lambda_adv`` there is no discriminator at all.
 
     Args:
-        architecture: ``fran_unet``, or ``smp_unet`` (segmentation-models-pytorch).
-        base_channels: of the FRAN U-Net at full resolution.
+        architecture: ``fran_unet``, ``smp_unet`` (segmentation-models-pytorch), or one of the public U-Nets
+            ``timroelofs_unet`` and ``rylu_unet``.
+        base_channels: at full resolution, of all but the smp U-Net.
         depth: halvings of the FRAN U-Net.
         encoder_name: of the smp U-Net; ``tu-...`` takes timm's.
         decoder_channels: of the smp U-Net's deepest decoder block.
@@ -68,8 +69,9 @@ class FRANModule(pl.LightningModule):
         gradient_clip: largest norm of each network's gradient; 0 is off.
         channels_last: memory layout of the networks; faster on CPUs and on GPUs with tensor cores.
         compile: compile the networks with ``torch.compile``.
-        init_from: run folder or ``generator.safetensors`` whose generator a new run begins with, for example one
-            trained on the embedded data; it must have the same architecture.
+        init_from: run folder or ``.safetensors`` whose generator a new run begins with, for example one trained on
+            the embedded data, or public weights from ``fran import-weights``. It also decides the architecture and
+            the widths.
         seed: recorded with the run.
     """
 
@@ -114,10 +116,14 @@ class FRANModule(pl.LightningModule):
         # LPIPS is frozen and left out of the checkpoint; everything else is checked in on_load_checkpoint
         self.strict_loading = False
 
-        self.generator = build_generator(self._generator_config())
-        if init_from is not None:
-            trained, _ = load_generator(init_from)
-            load_matching_weights(self.generator, trained.state_dict(), init_from)
+        #: metadata of the file that the generator comes from
+        self.initial_metadata: dict[str, Any] | None = None
+        if init_from is None:
+            self.generator = build_generator(self._generator_config())
+        else:
+            trained, self.initial_metadata = load_generator(init_from)
+            self.generator = trained.train()
+            self.save_hyperparameters(trained.config)
         self.averaged_generator = AveragedModel(
             self.generator, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True
         )
@@ -132,7 +138,8 @@ class FRANModule(pl.LightningModule):
     def _generator_config(self) -> dict[str, Any]:
         names = {"fran_unet": ("base_channels", "depth"), "smp_unet": ("encoder_name", "decoder_channels")}
         architecture = self.hparams["architecture"]
-        return {"architecture": architecture} | {name: self.hparams[name] for name in names[architecture]}
+        own = names.get(architecture, ("base_channels",))
+        return {"architecture": architecture} | {name: self.hparams[name] for name in own}
 
     @property
     def ema_generator(self) -> Generator:

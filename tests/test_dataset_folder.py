@@ -136,6 +136,14 @@ def test_shards_partition_the_identities(tmp_path):
     assert foreign.exists()  # another shard is at work on it
 
 
+def test_an_identity_that_another_process_wrote_meanwhile_is_kept(tmp_path):
+    first, second = (DatasetWriter(tmp_path, tiny_info(1)) for _ in range(2))
+    first.write_identity(0, faces_of(0))
+    kept = contents(tmp_path)
+    assert second.write_identity(0, faces_of(0)) == tmp_path / "000000"
+    assert contents(tmp_path) == kept
+
+
 @pytest.mark.parametrize("text", ["3/3", "-1/2", "1", "a/b", "1/2/3", "0/0"])
 def test_wrong_shards_are_refused(text):
     with pytest.raises(UserError, match="--shard"):

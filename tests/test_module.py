@@ -413,8 +413,20 @@ def test_a_run_can_begin_with_another_runs_generator(tmp_path):
     module = small_module(seed=4, init_from=str(tmp_path))
     assert not differ(parameters_of(module.generator), parameters_of(trained.generator))
     assert not differ(parameters_of(module.ema_generator), parameters_of(trained.generator))
-    with pytest.raises(UserError, match="another architecture"):
-        small_module(init_from=str(tmp_path), base_channels=6)
+    assert module.initial_metadata == {"generator": trained.generator.config}
+
+
+@pytest.mark.parametrize("architecture", ["fran_unet", "smp_unet", "rylu_unet"])
+def test_the_file_that_a_run_begins_with_decides_the_architecture(tmp_path, architecture):
+    trained = small_module(architecture=architecture, base_channels=6, encoder_name="tu-resnet10t", decoder_channels=16)
+    save_generator(tmp_path / "generator.safetensors", trained.generator, {"licence": "MIT"})
+    module = small_module(init_from=str(tmp_path))
+    assert module.generator.config == trained.generator.config
+    # what is recorded is what was built, also for the trackers
+    for recorded in (module.hparams, module.hparams_initial):
+        assert trained.generator.config.items() <= dict(recorded).items()
+    assert all(parameter.requires_grad for parameter in module.generator.parameters())
+    assert module.generator.training
 
 
 @pytest.mark.slow

@@ -26,6 +26,8 @@ from fran_lightning.networks.weights import (
 CONFIGS = {
     "fran_unet": {"architecture": "fran_unet", "base_channels": 4, "depth": 3},
     "smp_unet": {"architecture": "smp_unet", "encoder_name": "tu-resnet18", "decoder_channels": 32},
+    "timroelofs_unet": {"architecture": "timroelofs_unet", "base_channels": 4},
+    "rylu_unet": {"architecture": "rylu_unet", "base_channels": 4},
 }
 
 
@@ -224,7 +226,9 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
 
 
 def test_unknown_architectures_and_arguments_are_refused():
-    with pytest.raises(UserError, match="unknown generator architecture 'resnet'; choose one of fran_unet, smp_unet"):
+    with pytest.raises(
+        UserError, match="unknown generator architecture 'resnet'; choose one of fran_unet, smp_unet, timroelofs_unet"
+    ):
         build_generator({"architecture": "resnet"})
     with pytest.raises(UserError, match="do not fit fran_unet"):
         build_generator({"architecture": "fran_unet", "channels": 3})

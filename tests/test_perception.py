@@ -84,6 +84,13 @@ def test_nothing_is_found_where_there_is_no_face(detector):
     assert detector.detect(np.zeros((1, 1, 3), dtype=np.uint8)) == []
 
 
+@pytest.mark.parametrize("size", [1, 2, 4, 8, 16])
+def test_a_picture_of_a_few_pixels_holds_no_face(portrait, size):
+    # the detector's answer overflows there, with a score of 1
+    tiny = cv2.resize(portrait[:320, 60:444], (size, size), interpolation=cv2.INTER_AREA)
+    assert FaceDetector(refine=False).detect(tiny) == []
+
+
 def test_detector_refuses_other_types(detector):
     with pytest.raises(UserError, match="uint8"):
         detector.detect(np.zeros((8, 8, 3), dtype=np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -143,7 +144,7 @@ def test_delta_is_zero_outside_the_mask(reager):
     mask[8:24, 8:24] = 0.5
     plan = FacePlan(np.zeros((32, 32, 3), np.float32), 40, np.full((32, 32), 0.8, np.float32), mask)
     small = FacePlan(np.zeros((16, 16, 3), np.float32), 40, np.full((16, 16), 0.8, np.float32), mask[:16, :16])
-    first, second, third = face_deltas(reager.network, [plan, small, plan], strength=0.5)
+    first, second, third = face_deltas(reager.network, [replace(one, strength=0.5) for one in (plan, small, plan)])
     assert first[16, 16] == pytest.approx(np.full(3, -0.25 * 0.5 * 0.5), abs=1e-3)
     assert (first[:8] == 0).all()
     assert second.shape == (16, 16, 3)

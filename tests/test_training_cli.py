@@ -22,7 +22,7 @@ from tiny_data import AGES, write_tiny_dataset
 from wandb_server import WandbServer
 
 from fran_lightning.cli import main
-from fran_lightning.networks.weights import GENERATOR_FILE, load_generator
+from fran_lightning.networks.weights import GENERATOR_FILE, build_generator, load_generator, save_generator
 
 ROOT = Path(__file__).parents[1]
 BATCH = 2
@@ -375,6 +375,24 @@ def test_a_truncated_image_met_in_training_is_one_line(tiny_dataset, tmp_path, c
     # the sheets read images before the first batch
     line = error_line(capfd, [*arguments, "--sample_sheet.identities", "0", "--trainer.limit_val_batches", "0"])
     assert line.endswith(".png is broken or no image; run `fran check-data` and replace it")
+
+
+def test_public_weights_are_fine_tuned_with_their_own_architecture(tiny_dataset, tmp_path, capfd):
+    torch.manual_seed(0)
+    public = build_generator({"architecture": "timroelofs_unet", "base_channels": 4})
+    torch.nn.init.normal_(public.head.weight, std=0.1)
+    save_generator(tmp_path / "public.safetensors", public, {"source": "https://example.org", "licence": "MIT"})
+    folder = tmp_path / "runs" / "l1" / "tuned"
+    options = {"model.init_from": tmp_path / "public.safetensors", "trainer.max_epochs": 1}
+    assert main(fit_arguments(tiny_dataset, folder, "l1", **options)) == 0
+    tuned, metadata = load_generator(folder)
+    assert metadata["generator"] == public.config
+    assert metadata["init_from"]["licence"] == "MIT"
+    difference = (tuned.head.weight - public.head.weight).abs().max()
+    assert 0 < difference < 0.05
+    # and goes on
+    assert main(fit_arguments(tiny_dataset, folder, "l1", **(options | {"trainer.max_epochs": 2}))) == 0
+    assert "continuing from" in capfd.readouterr().err
 
 
 def test_two_sizes_met_in_training_are_one_line(tiny_dataset, tmp_path, capfd):

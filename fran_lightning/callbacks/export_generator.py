@@ -12,12 +12,14 @@ from fran_lightning import __version__
 from fran_lightning.networks.weights import GENERATOR_FILE, save_generator
 from fran_lightning.provenance import git_commit
 
+_ORIGIN = ("source", "licence", "experiment", "init_from")
+
 
 class ExportGenerator(pl.Callback):
     """Writes the run's generator after every validation, so that a run can be used while it trains.
 
     The metadata says: experiment and scale, training data and ages, image size, images seen, loss weights, LPIPS
-    weights, last validation metrics, version and git commit.
+    weights, last validation metrics, version, git commit, and where the weights that it began with come from.
 
     Args:
         experiment: name of the experiment.
@@ -41,7 +43,7 @@ class ExportGenerator(pl.Callback):
         data = trainer.datamodule.describe()
         metrics = {k: round(float(v), 6) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         losses = {name: pl_module.hparams[name] for name in ("lambda_l1", "lambda_lpips", "lambda_adv")}
-        return {
+        metadata = {
             "experiment": self.experiment,
             "scale": self.scale,
             "losses": losses,
@@ -55,3 +57,8 @@ class ExportGenerator(pl.Callback):
             "version": __version__,
             "git_commit": git_commit(),
         }
+        if pl_module.initial_metadata is not None:
+            # where the weights that the run began with come from, and under which licence
+            origin = {k: pl_module.initial_metadata[k] for k in _ORIGIN if k in pl_module.initial_metadata}
+            metadata["init_from"] = {"file": str(pl_module.hparams["init_from"])} | origin
+        return metadata

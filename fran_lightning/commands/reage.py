@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def configure(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("inputs", type=str, nargs="+", help="a photo, a film, a folder or a glob")
-    add("--checkpoint", type=str, required=True, help="run folder or generator.safetensors")
+    add("--checkpoint", type=str, required=True, help="run folder, .safetensors or exported .onnx")
     add(
         "-o", "--output", type=str, help="a file, or a folder for several inputs (default: the name with the age added)"
     )
@@ -40,7 +40,7 @@ def configure(parser: ArgumentParser) -> None:
         default="skin",
         help="where it may change: skin, face, none, or painted: FILE, folder, m.####.png",
     )
-    add("--strength", type=float, default=1.0, help="factor on the change, 0 to 3")
+    add("--strength", type=str, default="1", help="factor on the change, 0 to 3, or keyframes FRAME:FACTOR (1:0,25:1)")
     add(
         "--regions",
         type=str,
@@ -61,6 +61,7 @@ def configure(parser: ArgumentParser) -> None:
     add("--preview", type=str, help="films: also write a comparison: side or wipe")
     add("--resume", action="store_true", help="continue an interrupted job; batches skip what is there")
     add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1 ...")
+    add("--backend", type=str, default="auto", help="auto (onnxruntime for .onnx, else torch), torch or onnxruntime")
     add("--precision", type=str, default="auto", help="auto, float32 or bfloat16")
 
 
@@ -70,6 +71,7 @@ def run(args: Namespace) -> None:
 
     settings = _settings(args)
     precision = parse_choice("--precision", args.precision, ("auto", "float32", "bfloat16"))
+    backend = parse_choice("--backend", args.backend, ("auto", "torch", "onnxruntime"))
     if args.preview is not None:
         parse_choice("--preview", args.preview, ("side", "wipe"))
         if args.resume:
@@ -81,7 +83,7 @@ def run(args: Namespace) -> None:
 
     from fran_lightning.reaging.reager import Reager
 
-    reager = Reager(args.checkpoint, device=args.device, precision=precision)
+    reager = Reager(args.checkpoint, device=args.device, precision=precision, backend=backend)
     if batch:
         _run_batch(reager, tasks, settings, args)
     else:
@@ -90,9 +92,10 @@ def run(args: Namespace) -> None:
 
 def _settings(args: Namespace) -> ReageSettings:
     from fran_lightning.reaging.frame_images import FrameImages
-    from fran_lightning.reaging.options import check_strength, parse_face_choice, parse_size_rule
+    from fran_lightning.reaging.options import parse_face_choice, parse_size_rule
     from fran_lightning.reaging.regions import parse_regions
     from fran_lightning.reaging.settings import ReageSettings
+    from fran_lightning.reaging.strength import parse_strength
     from fran_lightning.reaging.targets import parse_source_ages, parse_targets
 
     return ReageSettings(
@@ -100,7 +103,7 @@ def _settings(args: Namespace) -> ReageSettings:
         source_ages=parse_source_ages(args.source_age),
         mask=args.mask if args.mask in ("skin", "face", "none") else FrameImages(args.mask, "mask"),
         faces=parse_face_choice(args.face),
-        strength=check_strength(args.strength),
+        strength=parse_strength(args.strength),
         size=parse_size_rule(args.size),
         regions=parse_regions(args.regions),
         age_map=FrameImages(args.age_map, "age map") if args.age_map else None,
@@ -182,16 +185,7 @@ def _reage_film(reager: Reager, task: Task, settings: ReageSettings, args: Names
         preview=args.preview,
         resume=args.resume,
     )
-    lines = []
-    for person in report.persons:
-        how = " (estimated)" if person.source_estimated else ""
-        if not person.target:
-            lines.append(f"face {person.person}: {person.source_age:.0f} years{how}; {person.note}")
-            continue
-        note = f"; {person.note}" if person.note else ""
-        bridged = f", {person.bridged} of them bridged" if person.bridged else ""
-        years = f"{person.source_age:.0f}{how} -> {person.target} years"
-        lines.append(f"face {person.person}: {years} in {person.frames} frames{bridged}{note}")
+    lines = [person.describe() for person in report.persons]
     passed = report.frames - report.changed_frames
     lines.append(f"{report.frames} frames: {report.changed_frames} re-aged, {passed} passed through unchanged")
     if report.frames_resumed:

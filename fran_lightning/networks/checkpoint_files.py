@@ -15,8 +15,9 @@ import torch
 from fran_lightning.errors import UserError
 
 _BEGINNINGS = {
-    b"<": "is a web page, not a checkpoint: the download was answered by a confirmation page",
-    b"version https://git-lfs": "is a Git LFS pointer, not the file itself: run `git lfs pull`",
+    b"<": "is a web page, not a checkpoint: the download was answered by a confirmation page; download it again",
+    b"\x89HDF": "is an HDF5 file, as Keras writes them, and holds no PyTorch weights",
+    b"version https://git-lfs": "is a Git LFS pointer, not the file itself; run `git lfs pull`",
 }
 
 
@@ -37,7 +38,7 @@ def load_checkpoint_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         head = stream.read(64).lstrip()
     for beginning, explanation in _BEGINNINGS.items():
         if head.startswith(beginning):
-            raise UserError(f"checkpoint {file} {explanation}; download it again")
+            raise UserError(f"checkpoint {file} {explanation}")
     content = _load_safetensors(file) if file.suffix == ".safetensors" else _load_pickle(file)
     if not isinstance(content, Mapping):
         raise UserError(f"checkpoint {file} holds a {type(content).__name__}, not a dictionary of weights")

@@ -49,10 +49,3 @@ def parse_size_rule(text: str) -> SizeRule | int:
     if text.isdigit() and 64 <= int(text) <= 8192:
         return int(text)
     raise UserError(f"--size {text!r} is unknown; write auto, full, or pixels from 64 to 8192")
-
-
-def check_strength(strength: float) -> float:
-    """Raises: UserError, where ``strength`` is not within 0 to 3."""
-    if not 0 <= strength <= 3:
-        raise UserError(f"--strength {strength:g} is out of range; 0 changes nothing, 1 is normal, 3 is the most")
-    return strength

@@ -22,12 +22,14 @@ class FacePlan:
         source_age: years.
         target_map: (S, S) float32, years / 100; the source age outside the mask.
         mask: (S, S) float32 in [0, 1].
+        strength: factor on the change.
     """
 
     crop: np.ndarray
     source_age: float
     target_map: np.ndarray
     mask: np.ndarray
+    strength: float = 1.0
 
 
 def plan_face(
@@ -40,6 +42,7 @@ def plan_face(
     skin: SkinModel | None = None,
     painted_mask: np.ndarray | None = None,
     painted_ages: np.ndarray | None = None,
+    strength: float = 1.0,
 ) -> FacePlan:
     """Make masks and maps.
 
@@ -49,6 +52,7 @@ def plan_face(
         source_age, target_age: years.
         skin: the person's skin, learned from this crop when absent.
         painted_mask, painted_ages: the painted images' part of this crop (S, S) in [0, 1], where there are any.
+        strength: factor on the change.
     """
     import cv2
 
@@ -71,7 +75,7 @@ def plan_face(
         years = np.float32(target_age)
     source = np.float32(source_age)
     target_map = (source + (years - source) * mask) / np.float32(YEARS_PER_UNIT)
-    return FacePlan(crop, source_age, target_map, mask)
+    return FacePlan(crop, source_age, target_map, mask, strength)
 
 
 def _enlarge(plane: np.ndarray, size: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Literal
 from fran_lightning.reaging.frame_images import FrameImages
 from fran_lightning.reaging.masks import MaskKind
 from fran_lightning.reaging.resolution import SizeRule
+from fran_lightning.reaging.strength import StrengthCurve
 from fran_lightning.reaging.targets import Targets, parse_targets
 
 FaceChoice = Literal["largest", "all"] | int | tuple[float, float]
@@ -23,7 +24,7 @@ class ReageSettings:
         source_ages: years of the faces as they are, by person; key -1 stands for everyone. Others are estimated.
         mask: a kind of mask, or painted masks in the coordinates of the frame (upright).
         faces: who is meant, where ``targets`` does not name persons.
-        strength: factor on the change.
+        strength: factor on the change, one or keyframes.
         size: pixels at which the network sees a face.
         regions: target years of facial regions; they take precedence over ``targets``.
         age_map: painted target ages in the coordinates of the frame (upright); they take precedence over all.
@@ -33,7 +34,7 @@ class ReageSettings:
     source_ages: Mapping[int, float] = field(default_factory=dict)
     mask: MaskKind | FrameImages = "skin"
     faces: FaceChoice = "largest"
-    strength: float = 1.0
+    strength: float | StrengthCurve = 1.0
     size: SizeRule | int = "auto"
     regions: Mapping[str, float] = field(default_factory=dict)
     age_map: FrameImages | None = None
@@ -41,3 +42,7 @@ class ReageSettings:
     def source_age(self, person: int) -> float | None:
         """The given source age of a person, or None."""
         return self.source_ages.get(person, self.source_ages.get(-1))
+
+    def strength_at(self, frame: int) -> float:
+        """The factor on the change in a frame, by the number that keyframes call it."""
+        return self.strength.at(frame) if isinstance(self.strength, StrengthCurve) else self.strength

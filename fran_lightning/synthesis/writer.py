@@ -151,10 +151,19 @@ class DatasetWriter:
         try:
             partial.mkdir()
             yield partial
-            os.rename(partial, self.root / identity_name(index))
+            self._publish(partial, self.root / identity_name(index))
         finally:
             if partial.is_dir():
                 shutil.rmtree(partial, ignore_errors=True)
+
+    @staticmethod
+    def _publish(partial: Path, final: Path) -> None:
+        try:
+            os.rename(partial, final)
+        except OSError:
+            # another process with the same settings was quicker: its files are the same
+            if not final.is_dir():
+                raise
 
 
 def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
