@@ -75,6 +75,7 @@ def fit_parser(
             ),
         ],
     )
+    folder.path.mkdir(parents=True, exist_ok=True)
     write_json(folder.path / "parser.json", dict(module.hparams) | {"root": str(root), "size": size})
     announce(f"run folder {folder.path}, precision {precision}, {len(data.train_files)} faces")
     if last:
@@ -102,3 +103,6 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", message="Found .* module.* in eval mode at the start of training")
     warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # the faces do start where the checkpoint stopped, and the schedule decides about the end
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
+    warnings.filterwarnings("ignore", message="`max_epochs` was not set")
