@@ -40,6 +40,12 @@ def configure(parser: ArgumentParser) -> None:
         default="skin",
         help="where it may change: skin, face, none, or painted: FILE, folder, m.####.png",
     )
+    add(
+        "--parser",
+        type=str,
+        default="auto",
+        help="what finds the skin: auto (the bundled face parser), none (landmarks and colour), or a BiSeNet file",
+    )
     add("--strength", type=str, default="1", help="factor on the change, 0 to 3, or keyframes FRAME:FACTOR (1:0,25:1)")
     add(
         "--regions",
@@ -83,7 +89,7 @@ def run(args: Namespace) -> None:
 
     from fran_lightning.reaging.reager import Reager
 
-    reager = Reager(args.checkpoint, device=args.device, precision=precision, backend=backend)
+    reager = Reager(args.checkpoint, device=args.device, precision=precision, backend=backend, parser=args.parser)
     if batch:
         _run_batch(reager, tasks, settings, args)
     else:
@@ -169,7 +175,7 @@ def _reage_photo(reager: Reager, task: Task, settings: ReageSettings, index: int
         how = " (estimated)" if face.source_estimated else ""
         note = f"; {face.note}" if face.note else ""
         lines.append(f"face {face.index}: {face.source_age:.0f}{how} -> {face.target_age:g} years{note}")
-    return [*lines, *(f"note: {note}" for note in notes), *_mask_note(settings)]
+    return [*lines, *(f"note: {note}" for note in notes), *_mask_note(reager, settings)]
 
 
 def _reage_film(reager: Reager, task: Task, settings: ReageSettings, args: Namespace) -> list[str]:
@@ -195,10 +201,12 @@ def _reage_film(reager: Reager, task: Task, settings: ReageSettings, args: Names
     if report.decoding.broken_packets or report.decoding.damaged_frames:
         broken, damaged = report.decoding.broken_packets, report.decoding.damaged_frames
         lines.append(f"note: {broken} packets could not be decoded, {damaged} frames are damaged in the source")
-    return [*lines, *(f"note: {note}" for note in report.notes), *_mask_note(settings)]
+    return [*lines, *(f"note: {note}" for note in report.notes), *_mask_note(reager, settings)]
 
 
-def _mask_note(settings: ReageSettings) -> list[str]:
-    if settings.mask == "skin":
+def _mask_note(reager: Reager, settings: ReageSettings) -> list[str]:
+    if settings.mask != "skin":
+        return []
+    if reager.parser is None:
         return ["mask: skin, by landmarks and colour (no face parser)"]
-    return []
+    return ["mask: skin, by the face parser, and by landmarks and colour where it is unsure"]

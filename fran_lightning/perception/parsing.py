@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 from collections.abc import Sequence
 from typing import Literal
@@ -61,6 +62,8 @@ class FaceParser:
         self.network = loaded.network.to(self.device, memory_format=torch.channels_last)
         self.metadata = loaded.metadata
         self.size = loaded.size if size is None else size
+        #: changes when the weights change
+        self.fingerprint = _fingerprint(loaded.network)
         self._in_bfloat16 = bfloat16_pays(self.device)
         self._order = torch.tensor(loaded.order, device=self.device)
 
@@ -114,6 +117,10 @@ class FaceParser:
         return (
             self.mask(torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)[None], classes)[0, 0].cpu().numpy()
         )
+
+
+def _fingerprint(network: torch.nn.Module) -> str:
+    return hashlib.sha256(b"".join(p.detach().cpu().numpy().tobytes() for p in network.parameters())).hexdigest()[:16]
 
 
 @functools.lru_cache(maxsize=2)

@@ -30,6 +30,7 @@ from fran_lightning.reaging.backends import Backend, load_network
 from fran_lightning.reaging.frame_images import FrameImages
 from fran_lightning.reaging.masks import MaskKind
 from fran_lightning.reaging.network import DeltaNetwork, Precision, choose_device, face_deltas
+from fran_lightning.reaging.parsed_skin import with_parsed_skin
 from fran_lightning.reaging.paste import add_delta, bring_back
 from fran_lightning.reaging.photo import Photo, read_photo, split_channels
 from fran_lightning.reaging.plan import FacePlan, plan_face
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from fran_lightning.perception.age import AgeEstimator
+    from fran_lightning.perception.parsing import FaceParser
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Reager:
         trained_size: pixels of the aligned faces that the network was trained on; read from the checkpoint when
             absent. Larger faces are handed to the network at this size.
         backend: what runs a checkpoint; ``auto`` is onnxruntime for ``.onnx``, else PyTorch.
+        parser: what finds the skin: ``auto`` is the face parser that comes with the package, ``none`` landmarks and
+            colour alone; else a parser, or its weight file.
 
     Raises:
         UserError: the checkpoint or the device is not to be had.
@@ -106,6 +110,7 @@ class Reager:
         precision: Precision = "auto",
         trained_size: int | None = None,
         backend: Backend = "auto",
+        parser: FaceParser | str | os.PathLike[str] = "auto",
     ) -> None:
         self.metadata: dict[str, Any] = {}
         if isinstance(generator, nn.Module):
@@ -114,11 +119,27 @@ class Reager:
             self.network, self.metadata = load_network(generator, backend, device, precision)
         self.trained_size: int | None = trained_size or self.metadata.get("image_size")
         self.detector = FaceDetector()
+        self._parser = parser
+        if parser not in ("auto", "none"):
+            self.parser  # noqa: B018 - a file that cannot be used shows now
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Changes when the weights or the precision change."""
-        return self.network.fingerprint()
+        return f"{self.network.fingerprint()} {self.parser.fingerprint if self.parser else None}"
+
+    @functools.cached_property
+    def parser(self) -> FaceParser | None:
+        """What finds the skin, loaded when first needed; None where landmarks and colour do."""
+        from fran_lightning.perception.parsing import FaceParser, bundled_parser
+
+        if isinstance(self._parser, FaceParser):
+            return self._parser
+        if self._parser == "none":
+            return None
+        if self._parser == "auto":
+            return bundled_parser(self.network.device.type)
+        return FaceParser(self._parser, device=self.network.device)
 
     @functools.cached_property
     def age_estimator(self) -> AgeEstimator:
@@ -242,6 +263,7 @@ class Reager:
             reports.append(ReagedFace(index, found, source, target, estimated, size, crop_size.note))
         if not plans:
             raise NoFaceError(f"the face is {reports[0].note.removesuffix(', left as it is')}; give a larger picture")
+        plans = with_parsed_skin(self.parser if settings.mask == "skin" else None, plans)
         # all crops were cut from the untouched picture: faces that overlap do not age each other twice
         for square, delta in zip(squares, face_deltas(self.network, plans), strict=True):
             patch = bring_back(delta, square, height, width)
