@@ -68,10 +68,12 @@ class PlateColour:
 
         Args:
             rgb: (..., 3) float32, finite.
-            display_delta: (..., 3) float32, in a span of 1 from black to white.
+            display_delta: (..., 3) float32, in a span of 1 from black to white. It carries nothing below black, or
+                further below.
         """
         display = self.to_display(rgb)
-        return _applied(self._from_display, display + display_delta) - _applied(self._from_display, display)
+        wanted = np.maximum(display + display_delta, np.minimum(display, 0))
+        return _applied(self._from_display, wanted) - _applied(self._from_display, display)
 
     def to_8_bit(self, rgb: np.ndarray) -> np.ndarray:
         """What a screen shows (H, W, 3) uint8, quickly; NaN is black."""

@@ -19,10 +19,8 @@ from fran_lightning.reaging.exr import COLOUR_CHANNELS, ExrImage, read_exr, writ
 from fran_lightning.reaging.paste import Patch, add_delta
 from fran_lightning.reaging.photo import Photo, read_photo, write_photo
 from fran_lightning.reaging.reager import to_8_bit, to_unit_range
+from fran_lightning.reaging.sequences import EXR_SUFFIX
 
-EXR_SUFFIX = ".exr"
-#: Formats whose frames are lossless: what is not touched must survive.
-SEQUENCE_SUFFIXES = (EXR_SUFFIX, ".png", ".tif", ".tiff")
 _HALF_MAXIMUM = 65504.0
 
 
@@ -126,7 +124,7 @@ class DisplayFrame:
     """A PNG or TIFF frame, treated as a photo: its values are what a screen shows."""
 
     def __init__(self, photo: Photo) -> None:
-        self.photo = photo
+        self.photo = photo.with_pixels(np.require(photo.pixels, requirements=["C", "W"]))
 
     @property
     def size(self) -> tuple[int, int]:

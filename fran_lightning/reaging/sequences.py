@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fran_lightning.errors import UserError
 
+EXR_SUFFIX = ".exr"
+#: Formats whose frames are lossless: what is not touched must survive.
+SEQUENCE_SUFFIXES = (EXR_SUFFIX, ".png", ".tif", ".tiff")
 #: ``####`` (at least as many digits as signs) or ``%04d`` (``%d``: as many digits as the number needs).
 _PLACE = re.compile(r"#+|%0?(\d*)d")
 _LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)")
@@ -153,6 +156,24 @@ def _only_sequence(folder: Path, suffixes: Sequence[str]) -> FrameSequence:
         shown = ", ".join(sorted(str(pattern) for pattern in patterns)[:3])
         raise UserError(f"the folder {folder} holds {len(patterns)} sequences ({shown}); name one of them")
     return FrameSequence(patterns[0], tuple(patterns[0].numbers()))
+
+
+def choose_frames(sequence: FrameSequence, span: str | None) -> FrameSequence:
+    """Those frames of a sequence that ``span`` (``1001-1100``, or ``1001``) names; all where it is None.
+
+    Raises:
+        UserError: no span, or no frame in it.
+    """
+    if span is None:
+        return sequence
+    first, _, last = span.partition("-")
+    if not first.strip().isdigit() or (last and not last.strip().isdigit()):
+        raise UserError(f"--frames {span!r} is no span of frames; write it like 1001-1100")
+    low, high = int(first), int(last or first)
+    numbers = tuple(number for number in sequence.numbers if low <= number <= high)
+    if not numbers:
+        raise UserError(f"--frames {span}: {sequence} has only the frames {describe_numbers(sequence.numbers)}")
+    return replace(sequence, numbers=numbers)
 
 
 def describe_numbers(numbers: Sequence[int], shown: int = 5) -> str:
