@@ -188,7 +188,7 @@ def test_the_change_is_the_same_in_every_colour_space(tmp_path, reager, space):
     assert bright.sum() > 2000
     assert (changed - seen)[bright] == pytest.approx(-0.125, abs=2e-3)
     # and what the detector saw is the portrait
-    assert np.abs(frame.to_8_bit().astype(int) - moving_portrait(1))[100:200, 150:250].mean() < 1
+    assert np.abs(frame.picture().reduced(384).astype(int) - moving_portrait(1))[100:200, 150:250].mean() < 1
 
 
 def test_the_colour_space_is_found_by_the_primaries(tmp_path, reager, capsys):
@@ -217,7 +217,7 @@ def test_holes_are_filled_for_the_network_only():
     assert np.abs(seen - untouched)[away].max() < 1e-5
     assert np.isnan(frame.image.channels["R"][150, 190])
     everything = ExrFrame(read_exr_from(np.full((64, 64, 3), np.nan, np.float32)), PlateColour("acescg"))
-    assert (everything.to_8_bit() == 0).all()
+    assert (everything.reduced(64) == 0).all()
 
 
 def read_exr_from(pixels: np.ndarray):

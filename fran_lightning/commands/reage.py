@@ -29,7 +29,7 @@ def configure(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("inputs", type=str, nargs="*", help="a photo, a film, a sequence shot.####.exr, a folder or a glob")
     add("--shot", type=str, help="do what a shot file says; other options take precedence over it")
-    add("--checkpoint", type=str, help="run folder or generator.safetensors")
+    add("--checkpoint", type=str, help="run folder, .safetensors or exported .onnx")
     add(
         "-o",
         "--output",
@@ -71,11 +71,11 @@ def configure(parser: ArgumentParser) -> None:
     add("--resume", action="store_true", help="continue an interrupted job; batches skip what is there")
     add("--no-shot-file", action="store_true", help="leave no OUTPUT.shot.yaml beside the output")
     add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1 ...")
+    add("--backend", type=str, help="auto (onnxruntime for .onnx, else torch), torch or onnxruntime (default: auto)")
     add("--precision", type=str, help="auto, float32 or bfloat16 (default: auto)")
 
 
 def run(args: Namespace) -> None:
-    from fran_lightning.networks.weights import resolve_generator_file
     from fran_lightning.reaging.inputs import find_tasks
     from fran_lightning.reaging.options import parse_choice
     from fran_lightning.reaging.shot import check_checkpoint
@@ -83,6 +83,7 @@ def run(args: Namespace) -> None:
     _complete(args)
     settings = _settings(args)
     precision = parse_choice("--precision", args.precision, ("auto", "float32", "bfloat16"))
+    backend = parse_choice("--backend", args.backend, ("auto", "torch", "onnxruntime"))
     parse_choice("--missing", args.missing, ("refuse", "gap"))
     if args.passes_as is not None:
         parse_choice("--passes-as", args.passes_as, ("layers", "files"))
@@ -97,8 +98,8 @@ def run(args: Namespace) -> None:
 
     from fran_lightning.reaging.reager import Reager
 
-    args.checkpoint_sha256 = check_checkpoint(resolve_generator_file(args.checkpoint), args.checkpoint_sha256)
-    reager = Reager(args.checkpoint, device=args.device, precision=precision)
+    args.checkpoint_sha256 = check_checkpoint(args.checkpoint, args.checkpoint_sha256)
+    reager = Reager(args.checkpoint, device=args.device, precision=precision, backend=backend)
     if batch:
         _run_batch(reager, tasks, settings, args)
     else:
@@ -158,7 +159,13 @@ def _check_outputs(task: Task | SequenceTask, args: Namespace) -> None:
 
     if isinstance(task, SequenceTask):
         check_missing(_chosen_frames(task, args), args.missing)
-    elif task.is_film:
+        return
+    if args.frames is not None or args.colorspace is not None:
+        option = "--frames" if args.frames is not None else "--colorspace"
+        raise UserError(f"{option} is for image sequences like shot.####.exr; leave it out")
+    if args.passes != ("result",):
+        raise UserError("--passes is for image sequences like shot.####.exr; leave it out")
+    if task.is_film:
         choose_encoder(read_info(task.source), task.output.suffix, args.codec)
     else:
         check_photo_suffix(task.output)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: Short names, beside those of the configuration.
 SHORT_NAMES = {"rec709": "Linear Rec.709 (sRGB)", "acescg": "ACEScg", "aces2065-1": "ACES2065-1"}
-_LINEAR, _DISPLAY = "Linear Rec.709 (sRGB)", "sRGB Encoded Rec.709 (sRGB)"
+_DISPLAY = "sRGB Encoded Rec.709 (sRGB)"
 #: Red, green, blue, white (x, y) as an EXR's ``chromaticities`` holds them.
 _PRIMARIES = {
     "rec709": (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290),
@@ -57,7 +57,6 @@ class PlateColour:
             )
         self._to_display = _processor(space, _DISPLAY)
         self._from_display = _processor(_DISPLAY, space)
-        self._to_linear = None if space == _LINEAR else _processor(space, _LINEAR)
 
     def to_display(self, rgb: np.ndarray) -> np.ndarray:
         """Display values (H, W, 3) float32, black at 0 and white at 1, of finite plate values; not clipped."""
@@ -74,14 +73,6 @@ class PlateColour:
         display = self.to_display(rgb)
         wanted = np.maximum(display + display_delta, np.minimum(display, 0))
         return _applied(self._from_display, wanted) - _applied(self._from_display, display)
-
-    def to_8_bit(self, rgb: np.ndarray) -> np.ndarray:
-        """What a screen shows (H, W, 3) uint8, quickly; NaN is black."""
-        linear = rgb if self._to_linear is None else _applied(self._to_linear, rgb)
-        # a table over all numbers of 16 bits is several times faster than the curve, and finer than 8 bits need
-        with np.errstate(over="ignore", invalid="ignore"):
-            codes = linear.astype(np.float16).view(np.uint16)
-        return _display_table()[codes]
 
 
 @functools.cache
@@ -103,15 +94,6 @@ def _applied(processor: PyOpenColorIO.CPUProcessor, rgb: np.ndarray) -> np.ndarr
     if result.size:
         processor.applyRGB(result)
     return result
-
-
-@functools.cache
-def _display_table() -> np.ndarray:
-    """The 8-bit display code of linear light, by the bits of a 16-bit float: (65536,) uint8."""
-    light = np.arange(65536, dtype=np.uint16).view(np.float16).astype(np.float32)
-    light = np.nan_to_num(np.clip(light, 0, 1), nan=0.0)
-    display = _applied(_processor(_LINEAR, _DISPLAY), np.repeat(light[:, None], 3, axis=1))[:, 0]
-    return np.rint(display * 255).astype(np.uint8)
 
 
 def named_by_chromaticities(chromaticities: Sequence[float] | None) -> str | None:

@@ -9,14 +9,14 @@ from typing import TypeVar
 import numpy as np
 
 from fran_lightning.errors import UserError
-from fran_lightning.perception.alignment import sample
+from fran_lightning.perception.alignment import quarter_turn_matrix, sample
 from fran_lightning.perception.face import NoFaceError
 from fran_lightning.reaging.network import face_deltas
 from fran_lightning.reaging.plan import FacePlan, plan_face
 from fran_lightning.reaging.reager import Reager
 from fran_lightning.reaging.resolution import CropSize, choose_size
 from fran_lightning.reaging.settings import FaceChoice, ReageSettings
-from fran_lightning.reaging.tracks import SteadyTrack, quarter_turn_matrix
+from fran_lightning.reaging.tracks import SteadyTrack
 
 #: Frames that wait between two stages.
 STAGE_DEPTH = 4

@@ -13,13 +13,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from fran_lightning.errors import UserError
-from fran_lightning.perception.alignment import needed_part, sample
+from fran_lightning.perception.alignment import FaceSquare, needed_part, sample
+from fran_lightning.perception.picture import ArrayPicture, Picture, reduced_size
 from fran_lightning.reaging.colour import PlateColour, named_by_chromaticities
 from fran_lightning.reaging.exr import COLOUR_CHANNELS, ExrImage, read_exr, write_exr
 from fran_lightning.reaging.paste import Patch, add_delta
 from fran_lightning.reaging.photo import Photo, read_photo, write_photo
 from fran_lightning.reaging.reager import to_8_bit, to_unit_range
 from fran_lightning.reaging.sequences import EXR_SUFFIX
+from fran_lightning.reaging.tracks import SEARCH_SIDE
 
 _HALF_MAXIMUM = 65504.0
 
@@ -35,8 +37,8 @@ class PlateFrame(Protocol):
     def kind(self) -> str:
         """In words, what all frames of one sequence must have in common."""
 
-    def to_8_bit(self) -> np.ndarray:
-        """What a screen shows: (H, W, 3) uint8."""
+    def picture(self) -> Picture:
+        """What the search for faces sees."""
 
     def read_crop(self, to_frame: np.ndarray, size: int) -> np.ndarray:
         """A crop (S, S, 3) float32 in [-1, 1]; ``to_frame`` (2, 3) leads from crop to frame pixels."""
@@ -78,8 +80,19 @@ class ExrFrame:
         shown = " x ".join(str(side) for side in reversed(self.image.display_size))
         return f"{width} x {height} pixels at {left}, {top} of {shown}"
 
-    def to_8_bit(self) -> np.ndarray:
-        return self._colour.to_8_bit(_without_holes(self.image.rgb()))
+    def picture(self) -> Picture:
+        return _ExrPicture(self)
+
+    def reduced(self, longest_side: int) -> np.ndarray:
+        """All of it as a screen shows it, uint8 in the size of :func:`reduced_size`."""
+        import cv2
+
+        height, width = reduced_size(self.size, longest_side)
+        planes = [self.image.channels[name].astype(np.float32, copy=False) for name in COLOUR_CHANNELS]
+        # light is averaged as a lens would, before the curve
+        small = [cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA) for plane in planes]
+        display = self._colour.to_display(_without_holes(np.stack(small, axis=-1)))
+        return np.rint(np.clip(display, 0, 1) * 255).astype(np.uint8)
 
     def read_crop(self, to_frame: np.ndarray, size: int) -> np.ndarray:
         left, top, right, bottom = needed_part(to_frame, size, self.size)
@@ -120,6 +133,27 @@ class ExrFrame:
         return notes
 
 
+class _ExrPicture:
+    """An EXR frame as a :class:`Picture`; only what is looked at goes to the display."""
+
+    def __init__(self, frame: ExrFrame) -> None:
+        self._frame = frame
+        # made where the frame was read, while the search runs in another thread
+        self._reduced = {SEARCH_SIDE: frame.reduced(SEARCH_SIDE)}
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._frame.size
+
+    def reduced(self, longest_side: int) -> np.ndarray:
+        if longest_side not in self._reduced:
+            self._reduced[longest_side] = self._frame.reduced(longest_side)
+        return self._reduced[longest_side]
+
+    def cut_out(self, square: FaceSquare, size: int) -> np.ndarray:
+        return to_8_bit(self._frame.read_crop(square.to_frame(size), size))
+
+
 class DisplayFrame:
     """A PNG or TIFF frame, treated as a photo: its values are what a screen shows."""
 
@@ -136,8 +170,8 @@ class DisplayFrame:
         bits = self.photo.pixels.dtype.itemsize * 8
         return f"{width} x {height} pixels of {bits} bits"
 
-    def to_8_bit(self) -> np.ndarray:
-        return to_8_bit(self.photo.pixels)
+    def picture(self) -> Picture:
+        return ArrayPicture(to_8_bit(self.photo.pixels))
 
     def read_crop(self, to_frame: np.ndarray, size: int) -> np.ndarray:
         return to_unit_range(sample(self.photo.pixels, to_frame, size))

@@ -19,6 +19,7 @@ import numpy as np
 from fran_lightning.errors import UserError
 from fran_lightning.files import atomic_path
 from fran_lightning.perception.face import NoFaceError
+from fran_lightning.perception.picture import Picture
 from fran_lightning.progress import progress_bar
 from fran_lightning.reaging.colour import PlateColour
 from fran_lightning.reaging.frame_images import FrameImages
@@ -91,10 +92,10 @@ def look_for_faces(sequence: FrameSequence, colour: PlateColour | None) -> tuple
     """
     tracker = Tracker()
     first: PlateFrame | None = None
-    picture: np.ndarray | None = None
+    picture: Picture | None = None
     there = set(sequence.numbers)
 
-    def pictures() -> Iterator[np.ndarray | None]:
+    def pictures() -> Iterator[Picture | None]:
         nonlocal first
         for number in range(sequence.numbers[0], sequence.numbers[-1] + 1):
             if number not in there:
@@ -106,21 +107,18 @@ def look_for_faces(sequence: FrameSequence, colour: PlateColour | None) -> tuple
             if frame.kind != first.kind:
                 here, start = sequence.pattern.path(number).name, sequence.pattern.path(sequence.first).name
                 raise UserError(f"{here} is {frame.kind}, but {start} is {first.kind}; all frames must be alike")
-            yield frame.to_8_bit()
+            yield frame.picture()
 
     total = sequence.numbers[-1] - sequence.numbers[0] + 1
     with (
         progress_bar("looking for faces", total, "frames") as bar,
-        contextlib.closing(ahead(pictures(), _DEPTH)) as images,
+        contextlib.closing(ahead(pictures(), _DEPTH)) as found,
     ):
-        for image in images:
-            if image is None:
-                # nobody is seen in a frame that is not there; the picture stands still
-                assert picture is not None
-                tracker.add_faces(picture, [], picture.shape[:2])
-            else:
-                picture = image
-                tracker.add(image)
+        for seen in found:
+            # nobody is seen in a frame that is not there, and the picture stands still
+            picture = seen or picture
+            assert picture is not None
+            tracker.add_faces(picture, tracker.detect(picture) if seen else [])
             bar.advance()
     assert first is not None
     return tracker, first

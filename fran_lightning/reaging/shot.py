@@ -32,6 +32,7 @@ OPTIONS: dict[str, str | None] = {
     "frames": None,
     "checkpoint": None,
     "checkpoint_sha256": None,
+    "backend": "auto",
     "precision": "auto",
     "target_age": "65",
     "source_age": None,
@@ -140,13 +141,15 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_checkpoint(path: Path, expected: str | None) -> str:
-    """The SHA-256 of a checkpoint.
+def check_checkpoint(path: str, expected: str | None) -> str:
+    """The SHA-256 of a checkpoint (a file, or a run folder).
 
     Raises:
-        UserError: it is not the ``expected`` one.
+        UserError: there is none, or it is not the ``expected`` one.
     """
-    found = file_sha256(path)
+    from fran_lightning.networks.weights import resolve_generator_file
+
+    found = file_sha256(Path(path) if Path(path).is_file() else resolve_generator_file(path))
     if expected is not None and found != expected.lower():
         raise UserError(
             f"checkpoint {path} is not the one of the shot file (SHA-256 {found[:12]}..., not {expected[:12]}...); "

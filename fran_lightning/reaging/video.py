@@ -29,6 +29,7 @@ from fran_lightning.reaging.film import (
     read_info,
 )
 from fran_lightning.reaging.frame_images import FrameImages
+from fran_lightning.reaging.frame_picture import FramePicture
 from fran_lightning.reaging.jobs import (
     STAGE_DEPTH,
     FaceJob,
@@ -42,11 +43,11 @@ from fran_lightning.reaging.jobs import (
 )
 from fran_lightning.reaging.parts import PartsWriter, fingerprint
 from fran_lightning.reaging.pipeline import Behind, ahead
-from fran_lightning.reaging.planes import PlaneLayout, add_delta_to_planes, planar_format, read_crop
+from fran_lightning.reaging.planes import PlaneLayout, add_delta_to_planes, as_planar, read_crop
 from fran_lightning.reaging.preview import PreviewKind, PreviewWriter
 from fran_lightning.reaging.reager import Reager
 from fran_lightning.reaging.settings import ReageSettings
-from fran_lightning.reaging.tracks import Tracker
+from fran_lightning.reaging.tracks import SEARCH_SIDE, Tracker
 
 if TYPE_CHECKING:
     import av
@@ -79,12 +80,22 @@ class _Work(FrameWork):
 def look_for_faces(path: Path, info: FilmInfo) -> Tracker:
     """The first pass: who is where in every frame."""
     tracker = Tracker(quarter_turns=info.quarter_turns)
-    with open_film(path) as container, progress_bar("looking for faces", info.frames, "frames") as bar:
-        pictures = (frame.to_ndarray(format="rgb24") for frame in decode(container, DecodeReport()))
-        with contextlib.closing(ahead(pictures, STAGE_DEPTH)) as images:
-            for image in images:
-                tracker.add(image)
-                bar.advance()
+
+    def pictures(container: av.container.InputContainer) -> Iterator[FramePicture]:
+        for frame in decode(container, DecodeReport()):
+            picture = FramePicture(frame, info.quarter_turns)
+            # the copy that all searches begin with is made here, while they run in another thread
+            picture.reduced(SEARCH_SIDE)
+            yield picture
+
+    with contextlib.ExitStack() as stack:
+        container = stack.enter_context(open_film(path))
+        bar = stack.enter_context(progress_bar("looking for faces", info.frames, "frames"))
+        decoded = stack.enter_context(contextlib.closing(ahead(pictures(container), STAGE_DEPTH)))
+        searched = ((picture, tracker.detect(picture)) for picture in decoded)
+        for picture, faces in stack.enter_context(contextlib.closing(ahead(searched, STAGE_DEPTH))):
+            tracker.add_faces(picture, faces)
+            bar.advance()
     return tracker
 
 
@@ -120,7 +131,9 @@ def _cut_out(
     before = frame.to_ndarray(format="rgb24") if keep_original else None
     if not active:
         return _Work(frame=frame, before=before)
-    frame = _make_planar(frame)
+    frame = as_planar(frame)
+    # planes that may be written to: the decoder still needs the ones it gave out
+    frame.make_writable()
     layout = PlaneLayout.of(frame)
     frame_mask = _over_frame(settings.mask, index, info)
     frame_ages = _over_frame(settings.age_map, index, info)
@@ -130,15 +143,6 @@ def _cut_out(
 
     faces = plan_frame(active, index, index + 1, settings, read, frame_mask, frame_ages)
     return _Work(frame=frame, layout=layout, faces=faces, frame_mask=frame_mask, before=before)
-
-
-def _make_planar(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame with planes of its own that may be written to; the decoder still needs the ones it gave out."""
-    name = planar_format(frame.format.name)
-    if name == frame.format.name:
-        frame.make_writable()
-        return frame
-    return frame.reformat(format=name)
 
 
 def _over_frame(images: object, index: int, info: FilmInfo) -> np.ndarray | None:
