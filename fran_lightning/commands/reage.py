@@ -98,8 +98,8 @@ def run(args: Namespace) -> None:
 
     from fran_lightning.reaging.reager import Reager
 
-    args.checkpoint_sha256 = check_checkpoint(args.checkpoint, args.checkpoint_sha256)
     reager = Reager(args.checkpoint, device=args.device, precision=precision, backend=backend)
+    args.checkpoint_sha256 = check_checkpoint(args.checkpoint, args.checkpoint_sha256)
     if batch:
         _run_batch(reager, tasks, settings, args)
     else:
