@@ -60,6 +60,11 @@ def configure(parser: ArgumentParser) -> None:
     )
     add("--preview", type=str, help="films: also write a comparison: side or wipe")
     add("--resume", action="store_true", help="continue an interrupted job; batches skip what is there")
+    add(
+        "--no-provenance",
+        action="store_true",
+        help="do not say in the metadata that a generative model edited the result",
+    )
     add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1 ...")
     add("--backend", type=str, default="auto", help="auto (onnxruntime for .onnx, else torch), torch or onnxruntime")
     add("--precision", type=str, default="auto", help="auto, float32 or bfloat16")
@@ -122,7 +127,9 @@ def _check_outputs(task: Task, args: Namespace) -> None:
 
 
 def _run_task(reager: Reager, task: Task, settings: ReageSettings, args: Namespace, index: int = 0) -> None:
-    lines = _reage_film(reager, task, settings, args) if task.is_film else _reage_photo(reager, task, settings, index)
+    lines = (
+        _reage_film(reager, task, settings, args) if task.is_film else _reage_photo(reager, task, settings, args, index)
+    )
     print("\n".join([str(task.source), *(f"  {line}" for line in lines), f"  written: {task.output}"]))
 
 
@@ -157,13 +164,17 @@ def _copy(task: Task) -> None:
         shutil.copyfile(task.source, temporary)
 
 
-def _reage_photo(reager: Reager, task: Task, settings: ReageSettings, index: int) -> list[str]:
+def _reage_photo(reager: Reager, task: Task, settings: ReageSettings, args: Namespace, index: int) -> list[str]:
+    import numpy as np
+
     from fran_lightning.reaging.photo import check_photo_suffix, read_photo, write_photo
 
     check_photo_suffix(task.output)
     photo = read_photo(task.source)
     result, faces = reager.reage_photo(photo, settings, index)
-    notes = photo.notes + write_photo(task.output, result)
+    if not args.no_provenance and not np.array_equal(result.pixels, photo.pixels):
+        result = result.marked_as_edited()
+    notes = result.notes + write_photo(task.output, result)
     lines = []
     for face in faces:
         how = " (estimated)" if face.source_estimated else ""
@@ -184,6 +195,7 @@ def _reage_film(reager: Reager, task: Task, settings: ReageSettings, args: Names
         quality=args.quality,
         preview=args.preview,
         resume=args.resume,
+        provenance=not args.no_provenance,
     )
     lines = [person.describe() for person in report.persons]
     passed = report.frames - report.changed_frames
