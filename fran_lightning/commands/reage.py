@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def configure(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("inputs", type=str, nargs="+", help="a photo, a film, a folder or a glob")
-    add("--checkpoint", type=str, required=True, help="run folder or generator.safetensors")
+    add("--checkpoint", type=str, required=True, help="run folder, .safetensors or exported .onnx")
     add(
         "-o", "--output", type=str, help="a file, or a folder for several inputs (default: the name with the age added)"
     )
@@ -61,6 +61,7 @@ def configure(parser: ArgumentParser) -> None:
     add("--preview", type=str, help="films: also write a comparison: side or wipe")
     add("--resume", action="store_true", help="continue an interrupted job; batches skip what is there")
     add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1 ...")
+    add("--backend", type=str, default="auto", help="auto (onnxruntime for .onnx, else torch), torch or onnxruntime")
     add("--precision", type=str, default="auto", help="auto, float32 or bfloat16")
 
 
@@ -70,6 +71,7 @@ def run(args: Namespace) -> None:
 
     settings = _settings(args)
     precision = parse_choice("--precision", args.precision, ("auto", "float32", "bfloat16"))
+    backend = parse_choice("--backend", args.backend, ("auto", "torch", "onnxruntime"))
     if args.preview is not None:
         parse_choice("--preview", args.preview, ("side", "wipe"))
         if args.resume:
@@ -81,7 +83,7 @@ def run(args: Namespace) -> None:
 
     from fran_lightning.reaging.reager import Reager
 
-    reager = Reager(args.checkpoint, device=args.device, precision=precision)
+    reager = Reager(args.checkpoint, device=args.device, precision=precision, backend=backend)
     if batch:
         _run_batch(reager, tasks, settings, args)
     else:

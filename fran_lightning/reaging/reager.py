@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from fran_lightning.errors import UserError
-from fran_lightning.networks.weights import load_generator
 from fran_lightning.perception.alignment import FaceSquare, crop
 from fran_lightning.perception.detection import Face, FaceDetector
 from fran_lightning.perception.face import NoFaceError
 from fran_lightning.perception.landmarks import CROP_SIZE, crop_landmarks
+from fran_lightning.reaging.backends import Backend, load_network
 from fran_lightning.reaging.frame_images import FrameImages
 from fran_lightning.reaging.masks import MaskKind
 from fran_lightning.reaging.network import DeltaNetwork, Precision, choose_device, face_deltas
@@ -86,11 +86,13 @@ class Reager:
     """Re-ages faces with one generator.
 
     Args:
-        generator: a run folder or ``generator.safetensors``, or the network itself: (B, 5, H, W) -> (B, 3, H, W).
+        generator: a run folder, ``generator.safetensors`` or exported ``.onnx``, or the network itself:
+            (B, 5, H, W) -> (B, 3, H, W).
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``...
         precision: ``auto`` is bfloat16 where the processor has it in hardware.
         trained_size: pixels of the aligned faces that the network was trained on; read from the checkpoint when
             absent. Larger faces are handed to the network at this size.
+        backend: what runs a checkpoint; ``auto`` is onnxruntime for ``.onnx``, else PyTorch.
 
     Raises:
         UserError: the checkpoint or the device is not to be had.
@@ -103,12 +105,14 @@ class Reager:
         device: str = "auto",
         precision: Precision = "auto",
         trained_size: int | None = None,
+        backend: Backend = "auto",
     ) -> None:
         self.metadata: dict[str, Any] = {}
-        if not isinstance(generator, nn.Module):
-            generator, self.metadata = load_generator(generator)
+        if isinstance(generator, nn.Module):
+            self.network = DeltaNetwork(generator, choose_device(device), precision)
+        else:
+            self.network, self.metadata = load_network(generator, backend, device, precision)
         self.trained_size: int | None = trained_size or self.metadata.get("image_size")
-        self.network = DeltaNetwork(generator, choose_device(device), precision)
         self.detector = FaceDetector()
 
     @functools.cached_property
