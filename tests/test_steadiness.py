@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import cv2
@@ -24,7 +25,7 @@ def clip(tmp_path):
     for index, place in enumerate(places):
         picture = np.roll(portrait(), place, axis=(1, 0))
         cv2.imwrite(str(folder / "frames" / f"{index:04d}.png"), picture[..., ::-1])
-    for index, (here, there) in enumerate(zip(places, places[1:], strict=False)):
+    for index, (here, there) in enumerate(itertools.pairwise(places)):
         flow = np.broadcast_to(np.float32(there) - np.float32(here), (height, width, 2))
         valid = np.zeros((height, width), dtype=bool)
         valid[16:-16, 16:-16] = True
