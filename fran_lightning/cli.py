@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import-data": ("import_data", "make a dataset folder from another layout"),
     "check-data": ("check_data", "look at every file of a dataset folder"),
     "pack": ("pack", "pack a dataset folder for training without decoding"),
+    "fit-parser": ("fit_parser", "train the face parser on faces with class maps"),
     "ablation": ("ablation", "draw the loss ablation's grid from finished runs"),
     "reage": ("reage", "re-age the faces of photos and films"),
     "export": ("export", "write a generator as ONNX, as TorchScript for Nuke, or for FaceFusion"),

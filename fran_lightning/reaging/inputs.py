@@ -57,6 +57,16 @@ def find_tasks(inputs: Sequence[str], output: str | None, label: str) -> tuple[l
     return tasks, batch
 
 
+def find_photos(inputs: Sequence[str]) -> list[Path]:
+    """The photos among files, folders and globs, films left out.
+
+    Raises:
+        UserError: nothing found, or unknown kinds of file.
+    """
+    found = [path for text in inputs for path in _expand(text)[0]]
+    return [path for path in found if path.suffix.lower() in PHOTO_SUFFIXES]
+
+
 def _expand(text: str) -> tuple[list[Path], bool]:
     path = Path(text)
     known = (*PHOTO_SUFFIXES, *FILM_SUFFIXES)
