@@ -355,6 +355,7 @@ def test_passes_of_display_frames(tmp_path, reager):
     before, after = (cv2.imread(str(tmp_path / f"{n}1.png"), -1)[..., ::-1].astype(np.float32) for n in "so")
     delta = np.stack([read_channels(tmp_path / "o.delta.1.exr")[name] for name in "RGB"], axis=-1)
     assert (np.rint(before + delta * 255) == after).all()
+    assert b"compositeWithTrainedAlgorithmicMedia" in (tmp_path / "o1.png").read_bytes()
     mask = cv2.imread(str(tmp_path / "o.mask.1.png"), -1)
     assert mask.dtype == np.uint16
     assert (before == after)[mask == 0].all()

@@ -69,6 +69,11 @@ def configure(parser: ArgumentParser) -> None:
     add("--quality", type=str, help="the encoder's constant-quality number (default: visually lossless)")
     add("--preview", type=str, help="films: also write a comparison: side or wipe")
     add("--resume", action="store_true", help="continue an interrupted job; batches skip what is there")
+    add(
+        "--no-provenance",
+        action="store_true",
+        help="do not say in the metadata that a generative model edited the result",
+    )
     add("--no-shot-file", action="store_true", help="leave no OUTPUT.shot.yaml beside the output")
     add("--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1 ...")
     add("--backend", type=str, help="auto (onnxruntime for .onnx, else torch), torch or onnxruntime (default: auto)")
@@ -108,16 +113,18 @@ def run(args: Namespace) -> None:
 
 def _complete(args: Namespace) -> None:
     """Fill in what the command line leaves open: from the shot file, then from the defaults."""
-    from fran_lightning.reaging.options import parse_quality
+    from fran_lightning.reaging.options import parse_choice, parse_quality
     from fran_lightning.reaging.passes import parse_passes
     from fran_lightning.reaging.shot import OPTIONS, read_shot
 
     shot = read_shot(Path(args.shot)) if args.shot else {}
     args.inputs = args.inputs or shot.pop("input", [])
+    marked = parse_choice("provenance", shot.get("provenance", "yes"), ("yes", "no"))
+    args.no_provenance = args.no_provenance or marked == "no"
     # another checkpoint on the command line is meant to be another one
     args.checkpoint_sha256 = None if args.checkpoint else shot.pop("checkpoint_sha256", None)
     for name, default in OPTIONS.items():
-        if name not in ("input", "checkpoint_sha256") and args[name] is None:
+        if name not in ("input", "checkpoint_sha256", "provenance") and args[name] is None:
             args[name] = shot.get(name, default)
     if not args.inputs:
         raise UserError("name a photo, a film or a sequence, or a shot file with --shot")
@@ -181,7 +188,7 @@ def _run_task(
     elif task.is_film:
         lines, ages = _reage_film(reager, task, settings, args)
     else:
-        lines, ages = _reage_photo(reager, task, settings, index)
+        lines, ages = _reage_photo(reager, task, settings, args, index)
     if not args.no_shot_file:
         _write_shot_file(reager, task, settings, args, ages, index)
     print("\n".join([str(task.source), *(f"  {line}" for line in lines), f"  written: {task.output}"]))
@@ -200,8 +207,9 @@ def _write_shot_file(
     from fran_lightning.reaging.inputs import SequenceTask, Task
     from fran_lightning.reaging.shot import OPTIONS, shot_path, write_shot
 
-    options: dict[str, Any] = {name: args[name] for name in OPTIONS if name != "input"}
+    options: dict[str, Any] = {name: args[name] for name in OPTIONS if name not in ("input", "provenance")}
     options |= {"input": str(task.source), "output": str(task.output)}
+    options["provenance"] = "no" if args.no_provenance else "yes"
     options["source_age"] = {str(face): repr(years) for face, years in sorted(ages.items())}
     options["passes"] = ",".join(args.passes)
     options["precision"] = str(reager.network.dtype).removeprefix("torch.")
@@ -238,6 +246,7 @@ def _reage_sequence(
         passes_as=args.passes_as,
         missing=args.missing,
         resume=args.resume,
+        provenance=not args.no_provenance,
     )
     lines = [person.describe() for person in report.persons]
     lines.append(f"colour: {report.colour}")
@@ -292,13 +301,19 @@ def _copy(task: Task | SequenceTask) -> None:
             shutil.copyfile(source, temporary)
 
 
-def _reage_photo(reager: Reager, task: Task, settings: ReageSettings, index: int) -> tuple[list[str], dict[int, float]]:
+def _reage_photo(
+    reager: Reager, task: Task, settings: ReageSettings, args: Namespace, index: int
+) -> tuple[list[str], dict[int, float]]:
+    import numpy as np
+
     from fran_lightning.reaging.photo import check_photo_suffix, read_photo, write_photo
 
     check_photo_suffix(task.output)
     photo = read_photo(task.source)
     result, faces = reager.reage_photo(photo, settings, index)
-    notes = photo.notes + write_photo(task.output, result)
+    if not args.no_provenance and not np.array_equal(result.pixels, photo.pixels):
+        result = result.marked_as_edited()
+    notes = result.notes + write_photo(task.output, result)
     lines = []
     for face in faces:
         how = " (estimated)" if face.source_estimated else ""
@@ -322,6 +337,7 @@ def _reage_film(
         quality=args.quality,
         preview=args.preview,
         resume=args.resume,
+        provenance=not args.no_provenance,
     )
     lines = [person.describe() for person in report.persons]
     passed = report.frames - report.changed_frames

@@ -19,6 +19,7 @@ from fran_lightning.reaging.colour import PlateColour, named_by_chromaticities
 from fran_lightning.reaging.exr import COLOUR_CHANNELS, ExrImage, read_exr, write_exr
 from fran_lightning.reaging.paste import Patch, add_delta
 from fran_lightning.reaging.photo import Photo, read_photo, write_photo
+from fran_lightning.reaging.provenance import PROPERTIES
 from fran_lightning.reaging.reager import to_8_bit, to_unit_range
 from fran_lightning.reaging.sequences import EXR_SUFFIX
 from fran_lightning.reaging.tracks import SEARCH_SIDE
@@ -55,10 +56,10 @@ class PlateFrame(Protocol):
         Returns what was added, float32, in the frame's own units: scene light, or codes as a share of white.
         """
 
-    def write(self, path: Path, layers: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> tuple[str, ...]:
-        """Write the frame with further channels (H, W) and header attributes, if its format holds such.
+    def write(self, path: Path, layers: Mapping[str, np.ndarray], marked: bool) -> tuple[str, ...]:
+        """Write the frame with further channels (H, W), if its format holds such.
 
-        Returns sentences about what was not kept.
+        ``marked``: say in its metadata that a generative model edited it. Returns sentences about what was not kept.
         """
 
 
@@ -127,9 +128,11 @@ class ExrFrame:
         added[touched] = change
         return Patch(delta.left, delta.top, added)
 
-    def write(self, path: Path, layers: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    def write(self, path: Path, layers: Mapping[str, np.ndarray], marked: bool) -> tuple[str, ...]:
         header, notes = lossless(self.image.header)
-        write_exr(path, {**header, **attributes}, {**self.image.channels, **layers}, self.image.linear)
+        write_exr(
+            path, {**header, **(PROPERTIES if marked else {})}, {**self.image.channels, **layers}, self.image.linear
+        )
         return notes
 
 
@@ -189,8 +192,8 @@ class DisplayFrame:
         add_delta(self.photo.pixels, delta)
         return Patch(delta.left, delta.top, (region.astype(np.float32) - before) / white)
 
-    def write(self, path: Path, layers: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> tuple[str, ...]:
-        return write_photo(path, self.photo)
+    def write(self, path: Path, layers: Mapping[str, np.ndarray], marked: bool) -> tuple[str, ...]:
+        return write_photo(path, self.photo.marked_as_edited() if marked else self.photo)
 
 
 def lossless(header: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -39,7 +39,6 @@ from fran_lightning.reaging.passes import PassFiles, PassName, exr_layers, make_
 from fran_lightning.reaging.paste import Patch, spread, sum_patches
 from fran_lightning.reaging.pipeline import Behind, ahead
 from fran_lightning.reaging.plate_frames import ExrFrame, PlateFrame, choose_colour, lossless, read_frame
-from fran_lightning.reaging.provenance import PROPERTIES
 from fran_lightning.reaging.reager import Reager
 from fran_lightning.reaging.sequences import FramePattern, FrameSequence, describe_numbers
 from fran_lightning.reaging.settings import ReageSettings
@@ -246,7 +245,7 @@ class _Writer:
         wanted = tuple(name for name in passes if name == "aligned") if self._layers else tuple(passes)
         header = lossless(first.image.header)[0] if isinstance(first, ExrFrame) else None
         self._files = PassFiles(output, wanted, header)
-        self._attributes: Mapping[str, Any] = PROPERTIES if provenance else {}
+        self._provenance = provenance
 
     def paths(self, number: int) -> list[Path]:
         """All files that a frame leaves behind, but for aligned faces."""
@@ -268,7 +267,7 @@ class _Writer:
             with atomic_path(path) as temporary:
                 shutil.copyfile(self._source.path(item.number), temporary)
             return ()
-        return frame.write(path, layers, self._attributes if added is not None else {})
+        return frame.write(path, layers, self._provenance and added is not None)
 
     def _change(self, item: _Work, frame: PlateFrame) -> Patch:
         patches = []

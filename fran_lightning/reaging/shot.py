@@ -49,6 +49,7 @@ OPTIONS: dict[str, str | None] = {
     "codec": None,
     "quality": None,
     "preview": None,
+    "provenance": "yes",
 }
 _PATHS = ("input", "output", "checkpoint", "mask", "age_map")
 #: Options whose text is a list of NAME:VALUE, or NAME=VALUE.

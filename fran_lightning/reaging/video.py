@@ -165,6 +165,7 @@ def reage_film(
     resume: bool = False,
     tracker: Tracker | None = None,
     smoothing: bool = True,
+    provenance: bool = True,
 ) -> FilmReport:
     """Re-age the faces of a film.
 
@@ -177,6 +178,7 @@ def reage_film(
         resume: work in parts that outlive an interruption, and go on after those that are there.
         tracker: the faces, where they were looked for already.
         smoothing: off leaves the alignment as it was measured in each frame, for comparison.
+        provenance: say in the container's metadata that a generative model edited the film.
 
     Raises:
         UserError: no face in the whole film, a broken film, no such encoder, ages out of range.
@@ -200,7 +202,7 @@ def reage_film(
         shown = None
         if preview is not None:
             preview_path = output.with_name(f"{output.stem}_preview.mp4")
-            shown = PreviewWriter(stack.enter_context(atomic_path(preview_path)), info, preview)
+            shown = PreviewWriter(stack.enter_context(atomic_path(preview_path)), info, preview, provenance)
             stack.enter_context(shown)
         bar = stack.enter_context(progress_bar("re-ageing", tracker.frames, "frames"))
         parts = None
@@ -216,7 +218,9 @@ def reage_film(
             bar.advance(parts.frames_done)
             writer: FilmWriter | PartsWriter = parts
         else:
-            writer = stack.enter_context(FilmWriter(temporary, container, encoder, pixel_format, quality))
+            writer = stack.enter_context(
+                FilmWriter(temporary, container, encoder, pixel_format, quality, edited=provenance)
+            )
 
         def finish(item: _Work) -> None:
             if item.packet is not None:
@@ -243,7 +247,7 @@ def reage_film(
                 behind.put(item)
         if parts is not None:
             with open_film(source) as sound:
-                parts.join(temporary, sound, report.notes)
+                parts.join(temporary, sound, report.notes, provenance)
         else:
             assert isinstance(writer, FilmWriter)
             report.notes += writer.notes
