@@ -170,8 +170,6 @@ def _check_outputs(task: Task | SequenceTask, args: Namespace) -> None:
     if args.frames is not None or args.colorspace is not None:
         option = "--frames" if args.frames is not None else "--colorspace"
         raise UserError(f"{option} is for image sequences like shot.####.exr; leave it out")
-    if args.passes != ("result",):
-        raise UserError("--passes is for image sequences like shot.####.exr; leave it out")
     if task.is_film:
         choose_encoder(read_info(task.source), task.output.suffix, args.codec)
     else:
@@ -306,14 +304,22 @@ def _reage_photo(
 ) -> tuple[list[str], dict[int, float]]:
     import numpy as np
 
+    from fran_lightning.reaging.passes import PassFiles
     from fran_lightning.reaging.photo import check_photo_suffix, read_photo, write_photo
+    from fran_lightning.reaging.sequences import FramePattern
 
     check_photo_suffix(task.output)
     photo = read_photo(task.source)
-    result, faces = reager.reage_photo(photo, settings, index)
+    passes = None
+    if args.passes == ("result",):
+        result, faces = reager.reage_photo(photo, settings, index)
+    else:
+        result, faces, passes = reager.reage_photo_with_passes(photo, settings, index)
     if not args.no_provenance and not np.array_equal(result.pixels, photo.pixels):
         result = result.marked_as_edited()
     notes = result.notes + write_photo(task.output, result)
+    if passes is not None:
+        PassFiles(FramePattern.single(task.output), args.passes).write(1, passes)
     lines = []
     for face in faces:
         how = " (estimated)" if face.source_estimated else ""
@@ -338,6 +344,7 @@ def _reage_film(
         preview=args.preview,
         resume=args.resume,
         provenance=not args.no_provenance,
+        passes=args.passes,
     )
     lines = [person.describe() for person in report.persons]
     passed = report.frames - report.changed_frames

@@ -12,7 +12,7 @@ from fran_lightning.errors import UserError
 from fran_lightning.perception.alignment import quarter_turn_matrix, sample
 from fran_lightning.perception.face import NoFaceError
 from fran_lightning.reaging.network import face_deltas
-from fran_lightning.reaging.plan import FacePlan, plan_face
+from fran_lightning.reaging.plan import FaceInFrame, plan_face
 from fran_lightning.reaging.reager import Reager
 from fran_lightning.reaging.resolution import CropSize, choose_size
 from fran_lightning.reaging.settings import FaceChoice, ReageSettings
@@ -60,23 +60,6 @@ class FaceJob:
     track: SteadyTrack
     source_age: float
     crop_size: CropSize
-
-
-@dataclass
-class FaceInFrame:
-    """A face on its way through the network.
-
-    Attributes:
-        person: its number in the shot.
-        to_frame: (2, 3), from pixels of its crop to those of the frame.
-        plan: what the network is told.
-        delta: (S, S, 3) what the network says, zero where the mask is zero.
-    """
-
-    person: int
-    to_frame: np.ndarray
-    plan: FacePlan
-    delta: np.ndarray | None = None
 
 
 @dataclass

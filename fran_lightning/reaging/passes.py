@@ -14,7 +14,9 @@ An age map in a 16-bit file is black for 0 and white for 100 years, as ``--age-m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,8 +26,9 @@ import numpy as np
 from fran_lightning.errors import UserError
 from fran_lightning.files import atomic_path
 from fran_lightning.reaging.exr import new_header, write_exr
-from fran_lightning.reaging.jobs import FaceInFrame
-from fran_lightning.reaging.paste import Patch, spread
+from fran_lightning.reaging.paste import Patch, spread, sum_patches
+from fran_lightning.reaging.photo import Photo
+from fran_lightning.reaging.plan import FaceInFrame
 from fran_lightning.reaging.sequences import FramePattern
 
 PassName = Literal["result", "delta", "mask", "age_map", "aligned"]
@@ -95,6 +98,42 @@ def make_passes(
     return FramePasses(delta, mask, age_map, {face.person: _aligned(face) for face in faces})
 
 
+def photo_passes(
+    before: Photo, after: Photo, faces: Sequence[FaceInFrame], frame_mask: np.ndarray | None = None
+) -> FramePasses:
+    """The passes of a photo; the delta is in shares of white, exact in the photo's codes."""
+    white = np.float32(np.iinfo(before.pixels.dtype).max)
+    old, new = (_written_colour(photo).astype(np.float32) for photo in (before, after))
+    return make_passes(faces, Patch(0, 0, (new - old) / white), before.pixels.shape[:2], frame_mask)
+
+
+def _written_colour(photo: Photo) -> np.ndarray:
+    """The colour (H, W, 3) of the file: a grey photo's three channels become one."""
+    channels = photo.channels()
+    if not photo.grey:
+        return photo.pixels
+    return np.repeat(channels.reshape(*photo.pixels.shape[:2], -1)[..., :1], 3, axis=2)
+
+
+def film_passes(
+    faces: Sequence[FaceInFrame], shape: tuple[int, int], frame_mask: np.ndarray | None, quarter_turns: int
+) -> FramePasses:
+    """The passes of a film's frame, upright; the delta is that of R'G'B' in shares of white, before rounding to codes.
+
+    Args:
+        faces: in the coordinates of the stored frame, with their deltas.
+        shape: (height, width) of the stored frame; ``frame_mask`` (H, W) lies over it.
+        quarter_turns: how often players turn it by 90 degrees counter-clockwise.
+    """
+    added = None
+    if faces:
+        delta = sum_patches([spread(face.delta / 2, face.to_frame, *shape) for face in faces if face.delta is not None])
+        added = delta if frame_mask is None else delta.weighted(frame_mask)
+    passes = make_passes(faces, added, shape, frame_mask)
+    turned = (np.ascontiguousarray(np.rot90(one, quarter_turns)) for one in (passes.delta, passes.mask, passes.age_map))
+    return FramePasses(*turned, passes.aligned)
+
+
 def _aligned(face: FaceInFrame) -> np.ndarray:
     assert face.delta is not None
     pair = np.concatenate([face.plan.crop, face.plan.crop + face.delta], axis=1)
@@ -153,6 +192,26 @@ class PassFiles:
     def _write_exr(self, name: str, number: int, channels: Mapping[str, np.ndarray]) -> None:
         header = self._header or new_header(*next(iter(channels.values())).shape)
         write_exr(self._pattern(name).path(number), header, channels)
+
+
+@contextlib.contextmanager
+def film_pass_files(output: Path, wanted: Sequence[PassName], keep: bool) -> Iterator[PassFiles]:
+    """Files ``shot.passes/shot.delta.000001.exr`` for the film ``shot.mov``, numbered from 1.
+
+    Until the block ends they lie in ``.shot.passes``; when it ends by an exception they are removed, unless ``keep``
+    says that the job will go on later.
+    """
+    folder, hidden = output.with_name(f"{output.stem}.passes"), output.with_name(f".{output.stem}.passes")
+    if not keep:
+        shutil.rmtree(hidden, ignore_errors=True)
+    hidden.mkdir(parents=True, exist_ok=True)
+    try:
+        yield PassFiles(FramePattern(hidden, f"{output.stem}.", 6, output.suffix), wanted)
+        shutil.rmtree(folder, ignore_errors=True)
+        hidden.replace(folder)
+    finally:
+        if not keep:
+            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def write_16_bit_png(path: Path, codes: np.ndarray) -> None:

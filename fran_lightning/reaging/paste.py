@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from fran_lightning.perception.alignment import (
-    FaceSquare,
     compose,
     magnification,
     pixel_grid_matrix,
@@ -54,11 +53,6 @@ def sum_patches(patches: Sequence[Patch]) -> Patch:
     for patch in seen:
         total[Patch(patch.left - left, patch.top - top, patch.values).window()] += patch.values
     return Patch(left, top, total)
-
-
-def bring_back(values: np.ndarray, square: FaceSquare, height: int, width: int) -> Patch:
-    """Crop values (S, S[, C]) float32 at the resolution of a ``height`` x ``width`` frame. As :func:`spread`."""
-    return spread(values, square.to_frame(values.shape[0]), height, width)
 
 
 def spread(values: np.ndarray, to_image: np.ndarray, height: int, width: int) -> Patch:
