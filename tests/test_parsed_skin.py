@@ -11,9 +11,9 @@ from torch import Tensor
 from fran_lightning.perception.alignment import FaceSquare, crop
 from fran_lightning.perception.detection import FaceDetector
 from fran_lightning.perception.landmarks import CROP_SIZE, crop_landmarks
-from fran_lightning.reaging.jobs import FaceInFrame, FrameWork
+from fran_lightning.reaging.jobs import FrameWork
 from fran_lightning.reaging.parsed_skin import REACH, face_middle, parse_skin, skin_cover, steady_skin, with_parsed_skin
-from fran_lightning.reaging.plan import FacePlan, plan_face
+from fran_lightning.reaging.plan import FaceInFrame, FacePlan, plan_face
 from fran_lightning.reaging.settings import ReageSettings
 
 
@@ -36,7 +36,7 @@ def plan() -> FacePlan:
 
 
 def film(plan: FacePlan, frames: int) -> list[FrameWork]:
-    return [FrameWork([FaceInFrame(np.eye(2, 3), plan, track=1)]) for _ in range(frames)]
+    return [FrameWork([FaceInFrame(0, np.eye(2, 3), plan, track=1)]) for _ in range(frames)]
 
 
 def test_an_answer_is_kept_to_its_own_face_and_off_the_border(plan):
@@ -133,7 +133,7 @@ def test_leading_frames_lend_their_masks_and_are_dropped(plan):
 def test_two_faces_of_a_frame_keep_their_own_masks(plan):
     items = film(plan, 5)
     for item in items[2:]:
-        item.faces.append(FaceInFrame(np.eye(2, 3), plan, track=2))
+        item.faces.append(FaceInFrame(0, np.eye(2, 3), plan, track=2))
 
     class PerFace(Answers):
         def mask(self, crops: Tensor) -> Tensor:

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from fran_lightning.reaging.masks import border_mask, face_outline, fill_polygon, grown, soften
-from fran_lightning.reaging.plan import FacePlan, SkinRequest
+from fran_lightning.reaging.plan import FaceInFrame, FacePlan, SkinRequest
 
 if TYPE_CHECKING:
     from fran_lightning.perception.parsing import FaceParser
-    from fran_lightning.reaging.jobs import FaceInFrame, Work
+    from fran_lightning.reaging.jobs import Work
 
 #: Frames before and after that a frame's mask is averaged with, and their weights (binomial).
 REACH = 2
@@ -99,10 +99,10 @@ def with_parsed_skin(parser: FaceParser | None, plans: Sequence[FacePlan]) -> li
 def steady_skin(parser: FaceParser | None, items: Iterator[Work]) -> Iterator[Work]:
     """Give the faces of a film's frames the parser's masks, averaged over time; everything passes in order.
 
-    Frames marked ``leading`` only lend their masks to those after them, and are not passed on.
+    Frames marked ``leading`` only lend their masks to those around them, and are not passed on.
     """
-    window: deque[tuple[Work, dict[object, ParsedSkin] | None]] = deque()
-    before: deque[dict[object, ParsedSkin]] = deque(maxlen=REACH)
+    window: deque[tuple[Work, dict[int, ParsedSkin] | None]] = deque()
+    before: deque[dict[int, ParsedSkin]] = deque(maxlen=REACH)
     ahead = 0
     for item in items:
         window.append((item, _parse_frame(parser, item.faces) if item.is_frame else None))
@@ -114,7 +114,7 @@ def steady_skin(parser: FaceParser | None, items: Iterator[Work]) -> Iterator[Wo
         yield from _release(window, before)
 
 
-def _parse_frame(parser: FaceParser | None, faces: Sequence[FaceInFrame]) -> dict[object, ParsedSkin]:
+def _parse_frame(parser: FaceParser | None, faces: Sequence[FaceInFrame]) -> dict[int, ParsedSkin]:
     asking = [face for face in faces if face.plan.skin_request is not None]
     if parser is None or not asking:
         return {}
@@ -123,7 +123,7 @@ def _parse_frame(parser: FaceParser | None, faces: Sequence[FaceInFrame]) -> dic
 
 
 def _release(
-    window: deque[tuple[Work, dict[object, ParsedSkin] | None]], before: deque[dict[object, ParsedSkin]]
+    window: deque[tuple[Work, dict[int, ParsedSkin] | None]], before: deque[dict[int, ParsedSkin]]
 ) -> Iterator[Work]:
     """The first item of the window, with its masks averaged."""
     item, found = window.popleft()
@@ -142,7 +142,7 @@ def _release(
         yield item
 
 
-def _average(frames: Sequence[dict[object, ParsedSkin]], track: object, first: int) -> ParsedSkin:
+def _average(frames: Sequence[dict[int, ParsedSkin]], track: int, first: int) -> ParsedSkin:
     """The weighted mean over those frames that show the track; ``first``: place of the first frame in the window."""
     parts = [
         (weight, answers[track]) for weight, answers in zip(_WEIGHTS[first:], frames, strict=False) if track in answers

@@ -58,6 +58,25 @@ class FacePlan:
         return replace(self, mask=mask, target_map=target_map, skin_request=None)
 
 
+@dataclass
+class FaceInFrame:
+    """A face on its way through the network.
+
+    Attributes:
+        person: its number in the shot.
+        to_frame: (2, 3), from pixels of its crop to those of the frame.
+        plan: what the network is told.
+        delta: (S, S, 3) what the network says, zero where the mask is zero.
+        track: the same for one face in all frames of a shot.
+    """
+
+    person: int
+    to_frame: np.ndarray
+    plan: FacePlan
+    delta: np.ndarray | None = None
+    track: int = 0
+
+
 def plan_face(
     crop: np.ndarray,
     landmarks: np.ndarray,
