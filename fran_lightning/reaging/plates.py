@@ -34,10 +34,10 @@ from fran_lightning.reaging.jobs import (
     plan_frame,
     through_network,
 )
+from fran_lightning.reaging.parsed_skin import REACH
 from fran_lightning.reaging.parts import fingerprint
 from fran_lightning.reaging.passes import PassFiles, PassName, exr_layers, make_passes
 from fran_lightning.reaging.paste import Patch, spread, sum_patches
-from fran_lightning.reaging.parsed_skin import REACH
 from fran_lightning.reaging.pipeline import Behind, ahead
 from fran_lightning.reaging.plate_frames import ExrFrame, PlateFrame, choose_colour, lossless, read_frame
 from fran_lightning.reaging.reager import Reager
