@@ -42,6 +42,7 @@ from fran_lightning.reaging.jobs import (
     through_network,
 )
 from fran_lightning.reaging.parts import PartsWriter, fingerprint
+from fran_lightning.reaging.passes import PassName, film_pass_files, film_passes
 from fran_lightning.reaging.pipeline import Behind, ahead
 from fran_lightning.reaging.planes import PlaneLayout, add_delta_to_planes, as_planar, read_crop
 from fran_lightning.reaging.preview import PreviewKind, PreviewWriter
@@ -166,6 +167,7 @@ def reage_film(
     tracker: Tracker | None = None,
     smoothing: bool = True,
     provenance: bool = True,
+    passes: Sequence[PassName] = ("result",),
 ) -> FilmReport:
     """Re-age the faces of a film.
 
@@ -179,6 +181,7 @@ def reage_film(
         tracker: the faces, where they were looked for already.
         smoothing: off leaves the alignment as it was measured in each frame, for comparison.
         provenance: say in the container's metadata that a generative model edited the film.
+        passes: what is written beside the film, in ``<output without suffix>.passes``, see :mod:`~.passes`.
 
     Raises:
         UserError: no face in the whole film, a broken film, no such encoder, ages out of range.
@@ -208,7 +211,7 @@ def reage_film(
         parts = None
         if resume:
             looks = source.stat().st_size, source.stat().st_mtime_ns, settings, smoothing, reager.fingerprint
-            job = fingerprint(*looks, encoder, pixel_format, quality)
+            job = fingerprint(*looks, encoder, pixel_format, quality, tuple(passes))
 
             def open_part(path: Path) -> FilmWriter:
                 return FilmWriter(path, container, encoder, pixel_format, quality, copies=False)
@@ -221,6 +224,10 @@ def reage_film(
             writer = stack.enter_context(
                 FilmWriter(temporary, container, encoder, pixel_format, quality, edited=provenance)
             )
+
+        pass_files = None
+        if tuple(passes) != ("result",):
+            pass_files = stack.enter_context(film_pass_files(output, passes, keep=resume))
 
         def finish(item: _Work) -> None:
             if item.packet is not None:
@@ -236,6 +243,10 @@ def reage_film(
                 shown.write(item.before, item.frame)
             writer.write(item.frame)
             report.frames += 1
+            if pass_files is not None:
+                shape = item.frame.height, item.frame.width
+                made = film_passes(item.faces, shape, item.frame_mask, info.quarter_turns)
+                pass_files.write(report.frames_resumed + report.frames, made)
             report.changed_frames += bool(item.faces)
             bar.advance()
 
