@@ -714,7 +714,8 @@ def test_a_folder_is_a_batch(tmp_path, checkpoint, capsys):
     write_film(tmp_path / "in" / "c.mp4", 3)
     out = tmp_path / "out"
     assert main(["reage", str(tmp_path / "in"), "--checkpoint", str(checkpoint), "-o", str(out)]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "c.mp4"]
+    names = ["a.png", "a.png.shot.yaml", "b.png", "c.mp4", "c.mp4.shot.yaml"]
+    assert sorted(path.name for path in out.iterdir()) == names
     assert (out / "b.png").read_bytes() == (tmp_path / "in" / "b.png").read_bytes()
     assert "2 re-aged, 1 without a face" in capsys.readouterr().out
     (out / "c.mp4").unlink()

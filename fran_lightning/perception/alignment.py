@@ -140,7 +140,7 @@ def sample(image: np.ndarray, to_image: np.ndarray, size: int) -> np.ndarray:
     """
     import cv2
 
-    left, top, right, bottom = _needed_part(to_image, size, image.shape[:2])
+    left, top, right, bottom = needed_part(to_image, size, image.shape[:2])
     region = np.ascontiguousarray(image[top:bottom, left:right])
     matrix = to_image.copy()
     matrix[:, 2] -= (left, top)
@@ -154,7 +154,7 @@ def sample(image: np.ndarray, to_image: np.ndarray, size: int) -> np.ndarray:
     return cv2.warpAffine(region, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def _needed_part(to_image: np.ndarray, size: int, shape: tuple[int, int]) -> tuple[int, int, int, int]:
+def needed_part(to_image: np.ndarray, size: int, shape: tuple[int, int]) -> tuple[int, int, int, int]:
     """The part of an image that a crop shows; the whole image if the crop leaves it, for its mirror images."""
     height, width = shape
     last = size - 1

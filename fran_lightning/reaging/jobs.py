@@ -12,7 +12,7 @@ from fran_lightning.errors import UserError
 from fran_lightning.perception.alignment import quarter_turn_matrix, sample
 from fran_lightning.perception.face import NoFaceError
 from fran_lightning.reaging.network import face_deltas
-from fran_lightning.reaging.plan import FacePlan, plan_face
+from fran_lightning.reaging.plan import FaceInFrame, plan_face
 from fran_lightning.reaging.reager import Reager
 from fran_lightning.reaging.resolution import CropSize, choose_size
 from fran_lightning.reaging.settings import FaceChoice, ReageSettings
@@ -60,18 +60,6 @@ class FaceJob:
     track: SteadyTrack
     source_age: float
     crop_size: CropSize
-
-
-@dataclass
-class FaceInFrame:
-    """A face on its way through the network; ``to_frame`` (2, 3) leads from pixels of its crop to those of the frame.
-
-    ``delta`` (S, S, 3) is what the network says, zero where the mask is zero.
-    """
-
-    to_frame: np.ndarray
-    plan: FacePlan
-    delta: np.ndarray | None = None
 
 
 @dataclass
@@ -190,7 +178,7 @@ def plan_frame(
             painted_ages=None if frame_ages is None else np.clip(sample(frame_ages, to_frame, size), 0, 1),
             strength=settings.strength_at(number),
         )
-        faces.append(FaceInFrame(to_frame, plan))
+        faces.append(FaceInFrame(job.track.person, to_frame, plan))
     return faces
 
 
@@ -199,15 +187,15 @@ def active_jobs(jobs: Sequence[FaceJob], index: int) -> list[FaceJob]:
     return [job for job in jobs if job.track.start <= index < job.track.stop]
 
 
-def through_network(reager: Reager, items: Iterator[Work]) -> Iterator[Work]:
-    """Collect what fills a batch, run it, and pass everything on in order."""
+def through_network(reager: Reager, items: Iterator[Work], longest_wait: int = 4 * STAGE_DEPTH) -> Iterator[Work]:
+    """Collect what fills a batch, at most ``longest_wait`` frames, run it, and pass everything on in order."""
     waiting: list[Work] = []
     pixels = 0
     for item in items:
         waiting.append(item)
         pixels += sum(face.plan.crop.shape[0] ** 2 for face in item.faces)
         # without faces nothing has to wait; with them, until the batch is full
-        if pixels == 0 or pixels >= reager.network.batch_pixels or len(waiting) >= 4 * STAGE_DEPTH:
+        if pixels == 0 or pixels >= reager.network.batch_pixels or len(waiting) >= longest_wait:
             yield from _run_batch(reager, waiting)
             waiting, pixels = [], 0
     yield from _run_batch(reager, waiting)

@@ -32,6 +32,23 @@ class FacePlan:
     strength: float = 1.0
 
 
+@dataclass
+class FaceInFrame:
+    """A face on its way through the network.
+
+    Attributes:
+        person: its number in the shot.
+        to_frame: (2, 3), from pixels of its crop to those of the frame.
+        plan: what the network is told.
+        delta: (S, S, 3) what the network says, zero where the mask is zero.
+    """
+
+    person: int
+    to_frame: np.ndarray
+    plan: FacePlan
+    delta: np.ndarray | None = None
+
+
 def plan_face(
     crop: np.ndarray,
     landmarks: np.ndarray,

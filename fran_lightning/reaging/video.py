@@ -42,6 +42,7 @@ from fran_lightning.reaging.jobs import (
     through_network,
 )
 from fran_lightning.reaging.parts import PartsWriter, fingerprint
+from fran_lightning.reaging.passes import PassName, film_pass_files, film_passes
 from fran_lightning.reaging.pipeline import Behind, ahead
 from fran_lightning.reaging.planes import PlaneLayout, add_delta_to_planes, as_planar, read_crop
 from fran_lightning.reaging.preview import PreviewKind, PreviewWriter
@@ -165,6 +166,8 @@ def reage_film(
     resume: bool = False,
     tracker: Tracker | None = None,
     smoothing: bool = True,
+    provenance: bool = True,
+    passes: Sequence[PassName] = ("result",),
 ) -> FilmReport:
     """Re-age the faces of a film.
 
@@ -177,6 +180,8 @@ def reage_film(
         resume: work in parts that outlive an interruption, and go on after those that are there.
         tracker: the faces, where they were looked for already.
         smoothing: off leaves the alignment as it was measured in each frame, for comparison.
+        provenance: say in the container's metadata that a generative model edited the film.
+        passes: what is written beside the film, in ``<output without suffix>.passes``, see :mod:`~.passes`.
 
     Raises:
         UserError: no face in the whole film, a broken film, no such encoder, ages out of range.
@@ -200,13 +205,13 @@ def reage_film(
         shown = None
         if preview is not None:
             preview_path = output.with_name(f"{output.stem}_preview.mp4")
-            shown = PreviewWriter(stack.enter_context(atomic_path(preview_path)), info, preview)
+            shown = PreviewWriter(stack.enter_context(atomic_path(preview_path)), info, preview, provenance)
             stack.enter_context(shown)
         bar = stack.enter_context(progress_bar("re-ageing", tracker.frames, "frames"))
         parts = None
         if resume:
             looks = source.stat().st_size, source.stat().st_mtime_ns, settings, smoothing, reager.fingerprint
-            job = fingerprint(*looks, encoder, pixel_format, quality)
+            job = fingerprint(*looks, encoder, pixel_format, quality, tuple(passes))
 
             def open_part(path: Path) -> FilmWriter:
                 return FilmWriter(path, container, encoder, pixel_format, quality, copies=False)
@@ -216,7 +221,13 @@ def reage_film(
             bar.advance(parts.frames_done)
             writer: FilmWriter | PartsWriter = parts
         else:
-            writer = stack.enter_context(FilmWriter(temporary, container, encoder, pixel_format, quality))
+            writer = stack.enter_context(
+                FilmWriter(temporary, container, encoder, pixel_format, quality, edited=provenance)
+            )
+
+        pass_files = None
+        if tuple(passes) != ("result",):
+            pass_files = stack.enter_context(film_pass_files(output, passes, keep=resume))
 
         def finish(item: _Work) -> None:
             if item.packet is not None:
@@ -232,6 +243,10 @@ def reage_film(
                 shown.write(item.before, item.frame)
             writer.write(item.frame)
             report.frames += 1
+            if pass_files is not None:
+                shape = item.frame.height, item.frame.width
+                made = film_passes(item.faces, shape, item.frame_mask, info.quarter_turns)
+                pass_files.write(report.frames_resumed + report.frames, made)
             report.changed_frames += bool(item.faces)
             bar.advance()
 
@@ -243,7 +258,7 @@ def reage_film(
                 behind.put(item)
         if parts is not None:
             with open_film(source) as sound:
-                parts.join(temporary, sound, report.notes)
+                parts.join(temporary, sound, report.notes, provenance)
         else:
             assert isinstance(writer, FilmWriter)
             report.notes += writer.notes
