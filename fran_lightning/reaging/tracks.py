@@ -22,7 +22,7 @@ SHORTEST_TRACK = 3
 #: Mean change of a 32 x 18 thumbnail (0 to 255) that can be a cut, and by how much it must exceed what is usual.
 _CUT_CHANGE, _CUT_RATIO = 18.0, 4.0
 #: Frames between two samples of a face's age and skin; and how many of each sample are enough.
-_SAMPLE_EVERY, _AGES, _EMBEDDINGS = 6, 25, 3
+_SAMPLE_EVERY, _AGES, _EMBEDDINGS = 10, 15, 3
 #: Films are searched on copies of so many pixels: the points are refined at full size anyway, and time counts.
 SEARCH_SIDE = 480
 #: dlib distance below which two tracks are one person: stricter than its threshold, for a wrong merge is worse.
