@@ -41,8 +41,8 @@ class FaceParser:
         class_order: the order of the file's classes.
         device: of the network.
         precision: ``auto`` is bfloat16 where the processor has it in hardware.
-        size: side in pixels at which the network sees a crop that is larger; what it was trained on when absent, and
-            0 for the crop's own size.
+        size: side in pixels to which crops are scaled for the network; what it was trained on when absent (512 for
+            other people's files), and 0 for the crop's own size.
 
     Raises:
         UserError: the weights cannot be used.
@@ -91,7 +91,7 @@ class FaceParser:
             )
         x = image.to(self.device, torch.float32)
         longest = max(height, width)
-        if self.size and longest > self.size:
+        if self.size and longest != self.size:
             # never below the least side, however long the picture
             factor = max(self.size / longest, SMALLEST_SIDE / min(height, width))
             size = (max(SMALLEST_SIDE, round(height * factor)), max(SMALLEST_SIDE, round(width * factor)))
