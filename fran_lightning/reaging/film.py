@@ -330,6 +330,8 @@ class FilmWriter:
         context, source = self._stream.codec_context, pictures.codec_context
         context.width, context.height = source.width, source.height
         context.pix_fmt = self._pixel_format
+        # several frames at once where the encoder can: the parts of one frame keep fewer cores busy
+        context.thread_type = "AUTO"
         # the source's clock, so that every time is kept exactly
         context.time_base = pictures.time_base
         self._stream.time_base = pictures.time_base
