@@ -137,6 +137,22 @@ def test_mask_is_the_sum_of_its_classes(small_file):
     assert torch.allclose(parser.mask(image, range(19)), torch.ones(2, 1, 64, 64), atol=1e-4)
 
 
+@pytest.mark.parametrize(("side", "believed"), [(2, False), (12, True)])
+def test_specks_of_glasses_are_skin_and_glasses_are_not(small_file, side, believed, monkeypatch):
+    found = torch.zeros(1, 19, 64, 64)
+    found[:, 1] = 1
+    found[:, :, 20 : 20 + side, 20:32] = 0
+    found[:, 6, 20 : 20 + side, 20:32] = 1
+    found[:, :, 50:] = 0
+    found[:, 17, 50:] = 1
+    parser = FaceParser(small_file)
+    monkeypatch.setattr(parser, "probabilities", lambda image: found)
+    skin = parser.skin(torch.zeros(1, 3, 64, 64))[0, 0]
+    assert skin[20 : 20 + side, 20:32].max() == pytest.approx(0.0 if believed else 0.535, abs=0.01)
+    assert skin[:20].min() == 1
+    assert skin[50:].max() == 0
+
+
 def test_half_precision_file_keeps_the_answer(small_file):
     loaded = load_parser(small_file)
     assert small_file.stat().st_size < 8 * 2**20

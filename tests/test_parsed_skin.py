@@ -23,7 +23,7 @@ class Answers:
     def __init__(self, *masks: np.ndarray | float) -> None:
         self.masks = list(masks)
 
-    def mask(self, crops: Tensor) -> Tensor:
+    def skin(self, crops: Tensor) -> Tensor:
         mask = self.masks.pop(0) if len(self.masks) > 1 else self.masks[0]
         return torch.from_numpy(np.broadcast_to(np.float32(mask), (len(crops), 1, CROP_SIZE, CROP_SIZE)).copy())
 
@@ -49,7 +49,13 @@ def test_an_answer_is_kept_to_its_own_face_and_off_the_border(plan):
     # hair, shoulders and whatever stands beside the head
     assert used[:30, :30].max() < 0.02
     assert used[-40:, :20].max() < 0.02
-    assert used[face_middle(plan.skin_request.landmarks, CROP_SIZE)].min() > 0.99
+    middle = used[face_middle(plan.skin_request.landmarks, CROP_SIZE)]
+    assert (middle > 0.99).mean() > 0.85
+    assert middle.mean() > 0.95
+    # what lies between the lids and between the lips is no skin, whatever a parser says
+    for part in (slice(36, 42), slice(42, 48)):
+        column, row = plan.skin_request.landmarks[part].mean(axis=0).round().astype(int)
+        assert used[row, column] < 0.3
 
 
 def test_an_answer_without_a_face_is_not_believed(plan):
@@ -136,7 +142,7 @@ def test_two_faces_of_a_frame_keep_their_own_masks(plan):
         item.faces.append(FaceInFrame(0, np.eye(2, 3), plan, track=2))
 
     class PerFace(Answers):
-        def mask(self, crops: Tensor) -> Tensor:
+        def skin(self, crops: Tensor) -> Tensor:
             levels = torch.tensor([1.0, 0.9][: len(crops)]).view(-1, 1, 1, 1)
             return levels.expand(-1, 1, CROP_SIZE, CROP_SIZE)
 
@@ -145,7 +151,7 @@ def test_two_faces_of_a_frame_keep_their_own_masks(plan):
     assert [len(item.faces) for item in results] == [1, 1, 2, 2, 2]
     for item in results[2:]:
         first, second = (face.plan.mask[point] for face in item.faces)
-        assert second == pytest.approx(0.9 * first, abs=1e-3)
+        assert second == pytest.approx(0.9 * first, abs=0.01)
 
 
 def test_other_kinds_of_mask_ask_no_parser(plan):
@@ -154,7 +160,7 @@ def test_other_kinds_of_mask_ask_no_parser(plan):
     assert face.skin_request is None
 
     class Unasked(Answers):
-        def mask(self, crops: Tensor) -> Tensor:
+        def skin(self, crops: Tensor) -> Tensor:
             raise AssertionError("nobody asked for skin")
 
     (same,) = with_parsed_skin(Unasked(0.0), [face])

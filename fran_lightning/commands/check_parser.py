@@ -53,7 +53,7 @@ def run(args: Namespace) -> None:
         raise UserError("nothing to check; give --labelled, --ages, --photos or --films")
     parser, detector = FaceParser(args.parser), FaceDetector()
     figures: dict[str, object] = {}
-    rows: list[tuple[str, list[MaskedFace]]] = []
+    pictures: list[MaskedFace] = []
     for root in args.labelled:
         files = labelled_files(Path(root))
         scores = score_labelled(parser, files, detector)
@@ -73,7 +73,7 @@ def run(args: Namespace) -> None:
             scores, faces = score_self_overlap(parser, series, detector)
             overlaps.append(scores)
             shown = list(faces.values())
-            rows.append((series.name, shown[:: max(1, len(shown) // 4)]))
+            pictures += _some(shown)
             print(
                 f"{root} {scores.identity}: {len(shown)} ages, overlap mean {scores.mean:.4f} least "
                 f"{scores.least:.4f}   landmarks, colour mean {scores.floor_mean:.4f} least {scores.floor_least:.4f}"
@@ -83,24 +83,22 @@ def run(args: Namespace) -> None:
         print(
             f"{root}: {len(overlaps)} identities, mean {mean['mean']:.4f}, landmarks, colour {mean['floor_mean']:.4f}"
         )
-    photo_faces = []
     for path in find_photos(args.photos) if args.photos else []:
         face = mask_face(parser, detector, to_8_bit(read_photo(path).pixels))
         if face is None:
             print(f"{path}: no face")
             continue
         cover = point_cover(parser, face)
-        photo_faces.append(face)
+        pictures.append(face)
         figures[f"photo {path}"] = asdict(cover) | {"trust": face.answer.trust}
         print(
             f"{path}: around eyes {cover.eyes:.3f} nose {cover.nose:.3f} mouth {cover.mouth:.3f}   border "
             f"{cover.border:.3f} (parser alone {cover.raw_border:.3f})   trust {face.answer.trust:.2f}"
         )
-    rows += [("photos", photo_faces[start : start + 5]) for start in range(0, len(photo_faces), 5)]
     for film in args.films:
         scores, faces = score_film(parser, Path(film))
         figures[f"film {film}"] = asdict(scores)
-        rows.append((Path(film).stem, faces))
+        pictures += _some(faces)
         covers = [point_cover(parser, face) for face in faces]
         print(f"{film}: {scores.frames} frames, neighbouring masks overlap (mean, least)")
         for name in ("steady", "single", "floor"):
@@ -112,13 +110,18 @@ def run(args: Namespace) -> None:
             f"{max(c.border for c in covers):.3f}, trust {scores.mean_trust:.3f}"
         )
     if args.out is not None:
-        _draw(args.out, rows)
+        _draw(args.out, pictures)
         print(f"written: {args.out}")
     if args.json is not None:
         write_json(args.json, figures)
 
 
-def _draw(path: str, rows: list[tuple[str, list[MaskedFace]]]) -> None:
+def _some(faces: list[MaskedFace]) -> list[MaskedFace]:
+    """The first, the middle and the last."""
+    return faces if len(faces) <= 3 else [faces[0], faces[len(faces) // 2], faces[-1]]
+
+
+def _draw(path: str, faces: list[MaskedFace], columns: int = 6) -> None:
     """Faces, and below each the mask by the parser and the one by landmarks and colour, as a red veil."""
     import numpy as np
 
@@ -129,14 +132,14 @@ def _draw(path: str, rows: list[tuple[str, list[MaskedFace]]]) -> None:
         red = np.array([230, 30, 60], np.float32)
         return np.rint(pixels + (red - pixels) * (0.6 * mask[..., None])).astype(np.uint8)
 
-    sheet_rows = []
-    for name, faces in rows:
-        sheet_rows += [
-            Row(name[:14], [face.crop for face in faces]),
-            Row("parser", [veil(face.crop, face.mask) for face in faces]),
-            Row("landmarks,\ncolour", [veil(face.crop, face.request.floor) for face in faces]),
+    rows = []
+    for start in range(0, len(faces), columns):
+        some = faces[start : start + columns]
+        rows += [
+            Row("faces", [face.crop for face in some]),
+            Row("parser", [veil(face.crop, face.mask) for face in some]),
+            Row("landmarks,\ncolour", [veil(face.crop, face.request.floor) for face in some]),
         ]
-    columns = max((len(faces) for _, faces in rows), default=1)
-    sheet = draw_sheet([""] * columns, sheet_rows, 128, "skin masks")
+    sheet = draw_sheet([""] * min(columns, max(1, len(faces))), rows, 120, "skin masks")
     with atomic_path(path) as temporary:
-        sheet.save(temporary, **({"quality": 85} if path.lower().endswith((".jpg", ".jpeg")) else {}))
+        sheet.save(temporary, **({"quality": 80} if path.lower().endswith((".jpg", ".jpeg")) else {}))

@@ -238,7 +238,7 @@ def point_cover(parser: FaceParser, face: MaskedFace) -> PointCover:
     band = _EDGE_BAND
     border = np.ones((size, size), bool)
     border[band:-band, band:-band] = False
-    raw = parser.crop_mask(face.request.crop)
+    raw = parser.skin(torch.from_numpy(face.request.crop).permute(2, 0, 1)[None])[0, 0].cpu().numpy()
     return PointCover(
         eyes=float(face.mask[eyes].mean()),
         nose=float(face.mask[nose].mean()),

@@ -12,7 +12,6 @@ import os
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,7 +20,7 @@ from fran_lightning.errors import UserError
 from fran_lightning.networks.generator import pad_to_multiple
 from fran_lightning.networks.precision import bfloat16_pays
 from fran_lightning.perception.bisenet_v2 import SIZE_MULTIPLE
-from fran_lightning.perception.parsing_classes import CLASSES, SKIN
+from fran_lightning.perception.parsing_classes import CLASSES, GLASSES, SKIN
 from fran_lightning.perception.parsing_layouts import Architecture
 from fran_lightning.perception.parsing_weights import BUNDLED_PARSER, ClassOrder, ParserNetwork, load_parser
 from fran_lightning.perception.pixels import imagenet_normalised
@@ -29,6 +28,8 @@ from fran_lightning.perception.pixels import imagenet_normalised
 Precision = Literal["auto", "float32", "bfloat16"]
 #: images below this side show no face
 SMALLEST_SIDE = 32
+#: shares of a face crop up to which "glasses" are specks, and from which they are glasses
+_SPECKS, _GLASSES = 0.004, 0.008
 
 
 class FaceParser:
@@ -114,15 +115,20 @@ class FaceParser:
         """
         return self.probabilities(image)[:, list(classes)].sum(dim=1, keepdim=True).clamp(0, 1)
 
+    def skin(self, image: Tensor) -> Tensor:
+        """:meth:`mask` of skin in aligned face crops, where a few specks of "glasses" count as skin too.
+
+        Deep folds under old eyes look like thin rims. Real glasses fill 1 to 3 % of a crop, such specks at most 0.35 %
+        (measured on faces of known glasses), so below 0.4 % none are believed, and from 0.8 % on all.
+        """
+        probabilities = self.probabilities(image)
+        glasses = probabilities[:, [GLASSES]]
+        doubt = ((_GLASSES - glasses.mean(dim=(1, 2, 3), keepdim=True)) / (_GLASSES - _SPECKS)).clamp(0, 1)
+        return (probabilities[:, list(SKIN)].sum(dim=1, keepdim=True) + doubt * glasses).clamp(0, 1)
+
     def classes(self, image: Tensor) -> Tensor:
         """The most likely class of every pixel, (B, H, W) uint8."""
         return self.probabilities(image).argmax(dim=1).to(torch.uint8)
-
-    def crop_mask(self, crop: np.ndarray, classes: Sequence[int] = SKIN) -> np.ndarray:
-        """:meth:`mask` of one crop (S, S, 3) float32 in [-1, 1], as (S, S) float32."""
-        return (
-            self.mask(torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)[None], classes)[0, 0].cpu().numpy()
-        )
 
 
 def _fingerprint(network: torch.nn.Module) -> str:

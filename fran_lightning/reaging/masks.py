@@ -158,6 +158,11 @@ def _log_light(crop: np.ndarray) -> np.ndarray:
     return cv2.log(light) * np.float32(1 / np.log(2))
 
 
+def eyes_and_open_mouth(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """Between the lids and between the lips, by landmarks: (size, size), softly."""
+    return soften(_fill_grown([landmarks[36:42], landmarks[42:48], landmarks[60:68]], size), 0.006)
+
+
 def skin_mask(crop: np.ndarray, landmarks: np.ndarray, model: SkinModel | None = None) -> np.ndarray:
     """Skin with brows, lips, ears and neck, without eyes, open mouth, hair and glasses as far as colour tells: (S, S).
 
@@ -178,8 +183,7 @@ def skin_mask(crop: np.ndarray, landmarks: np.ndarray, model: SkinModel | None =
     mask = around * soften(likely, 0.008)
     kept = [landmarks[17:22], landmarks[22:27], landmarks[48:60]]
     mask = np.maximum(mask, soften(_fill_grown(kept, size), 0.008) * face)
-    left_out = [landmarks[36:42], landmarks[42:48], landmarks[60:68]]
-    mask = mask * (1 - soften(_fill_grown(left_out, size), 0.006))
+    mask = mask * (1 - eyes_and_open_mouth(landmarks, size))
     return (mask * border_mask(size)).astype(np.float32)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from fran_lightning.reaging.masks import border_mask, face_outline, fill_polygon, grown, soften
+from fran_lightning.reaging.masks import border_mask, eyes_and_open_mouth, face_outline, fill_polygon, grown, soften
 from fran_lightning.reaging.plan import FaceInFrame, FacePlan, SkinRequest
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 #: Frames before and after that a frame's mask is averaged with, and their weights (binomial).
 REACH = 2
 _WEIGHTS = np.array([1, 4, 6, 4, 1], np.float32) / 16
+#: Softness of the parser's edges, as a share of the crop's side (Gaussian sigma). Sharper ones ring when the mask is
+#: brought back into a frame by cubic interpolation.
+_EDGE = 0.008
+#: Up to this mask values count as nothing, and from one minus this as all.
+_TRACE = 0.01
 #: Share of the face's middle that a parser must find to be believed at all, and to be believed wholly.
 DOUBTED, BELIEVED = 0.5, 0.75
 
@@ -78,10 +83,15 @@ def parse_skin(parser: FaceParser, requests: Sequence[SkinRequest]) -> list[Pars
         return []
     crops = torch.from_numpy(np.stack([request.crop for request in requests])).permute(0, 3, 1, 2)
     answers = []
-    for request, mask in zip(requests, parser.mask(crops)[:, 0].cpu().numpy(), strict=True):
+    for request, mask in zip(requests, parser.skin(crops)[:, 0].cpu().numpy(), strict=True):
         cover = skin_cover(mask, request.landmarks)
         trust = float(np.clip((cover - DOUBTED) / (BELIEVED - DOUBTED), 0, 1))
-        answers.append(ParsedSkin(mask * _own_surroundings(request.landmarks, len(mask)), trust))
+        # small as they are, eyes and teeth are where a parser's blunder shows most
+        mask = soften(mask * (1 - eyes_and_open_mouth(request.landmarks, len(mask))), _EDGE)
+        mask *= _own_surroundings(request.landmarks, len(mask))
+        # a probability is never quite 0 or 1; untouched has to mean untouched
+        mask = np.clip((mask - _TRACE) / (1 - 2 * _TRACE), 0, 1)
+        answers.append(ParsedSkin(mask, trust))
     return answers
 
 
