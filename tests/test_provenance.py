@@ -92,10 +92,17 @@ def checkpoint(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "sixteen_bit"),
-    [(".jpg", False), (".png", False), (".webp", False), (".tif", False), (".png", True), (".tif", True)],
+    ("suffix", "sixteen_bit", "packet"),
+    [
+        (".jpg", False, None),
+        (".jpg", False, CAMERA_XMP),
+        (".png", False, CAMERA_XMP),
+        (".webp", False, CAMERA_XMP),
+        (".tif", False, CAMERA_XMP),
+        (".png", True, CAMERA_XMP),
+        (".tif", True, CAMERA_XMP),
+    ],
 )
-@pytest.mark.parametrize("packet", [None, CAMERA_XMP])
 def test_photos_say_that_they_were_edited_and_pixels_stay(tmp_path, checkpoint, suffix, sixteen_bit, packet):
     source = write_photo_with_xmp(tmp_path / f"photo{suffix}", sixteen_bit, packet)
     assert reage(source, tmp_path / f"marked{suffix}", checkpoint) == 0

@@ -48,6 +48,12 @@ def configure(parser: ArgumentParser) -> None:
         type=str,
         help="where it may change: skin, face, none, or painted: FILE, folder, m.####.png (default: skin)",
     )
+    add(
+        "--parser",
+        type=str,
+        help="what finds the skin: auto (the bundled face parser), none (landmarks and colour), or a BiSeNet file "
+        "(default: auto)",
+    )
     add("--strength", type=str, help="factor on the change, 0 to 3, or keyframes FRAME:FACTOR (1:0,25:1) (default: 1)")
     add(
         "--regions",
@@ -103,7 +109,7 @@ def run(args: Namespace) -> None:
 
     from fran_lightning.reaging.reager import Reager
 
-    reager = Reager(args.checkpoint, device=args.device, precision=precision, backend=backend)
+    reager = Reager(args.checkpoint, device=args.device, precision=precision, backend=backend, parser=args.parser)
     args.checkpoint_sha256 = check_checkpoint(args.checkpoint, args.checkpoint_sha256)
     if batch:
         _run_batch(reager, tasks, settings, args)
@@ -257,7 +263,7 @@ def _reage_sequence(
     if report.cuts:
         lines.append(f"{report.cuts} cuts")
     ages = {person.person: person.source_age for person in report.persons}
-    return [*lines, *(f"note: {note}" for note in report.notes), *_mask_note(settings)], ages
+    return [*lines, *(f"note: {note}" for note in report.notes), *_mask_note(reager, settings)], ages
 
 
 def _run_batch(reager: Reager, tasks: list[Task | SequenceTask], settings: ReageSettings, args: Namespace) -> None:
@@ -326,7 +332,7 @@ def _reage_photo(
         note = f"; {face.note}" if face.note else ""
         lines.append(f"face {face.index}: {face.source_age:.0f}{how} -> {face.target_age:g} years{note}")
     ages = {face.index: face.source_age for face in faces}
-    return [*lines, *(f"note: {note}" for note in notes), *_mask_note(settings)], ages
+    return [*lines, *(f"note: {note}" for note in notes), *_mask_note(reager, settings)], ages
 
 
 def _reage_film(
@@ -357,10 +363,12 @@ def _reage_film(
         broken, damaged = report.decoding.broken_packets, report.decoding.damaged_frames
         lines.append(f"note: {broken} packets could not be decoded, {damaged} frames are damaged in the source")
     ages = {person.person: person.source_age for person in report.persons}
-    return [*lines, *(f"note: {note}" for note in report.notes), *_mask_note(settings)], ages
+    return [*lines, *(f"note: {note}" for note in report.notes), *_mask_note(reager, settings)], ages
 
 
-def _mask_note(settings: ReageSettings) -> list[str]:
-    if settings.mask == "skin":
+def _mask_note(reager: Reager, settings: ReageSettings) -> list[str]:
+    if settings.mask != "skin":
+        return []
+    if reager.parser is None:
         return ["mask: skin, by landmarks and colour (no face parser)"]
-    return []
+    return ["mask: skin, by the face parser, and by landmarks and colour where it is unsure"]

@@ -29,8 +29,8 @@ from fran_lightning.networks.weights import METADATA_KEY
 if TYPE_CHECKING:
     import onnx
 
-#: operator set of the files; onnxruntime 1.14 (2023) and later run it
-OPSET = 18
+#: operator set and format version of ONNX 1.13 (2022); tried from onnxruntime 1.15 (2023) on
+OPSET, FORMAT_VERSION = 18, 8
 
 
 def export_onnx(path: str | os.PathLike[str], generator: Generator, metadata: Mapping[str, Any]) -> float:
@@ -154,6 +154,8 @@ def _save(model: onnx.ModelProto, path: Path, metadata: Mapping[str, Any], kind:
         del node.metadata_props[:]
         node.doc_string = ""
     del model.graph.metadata_props[:], model.metadata_props[:]
+    # nothing of the newer format that the exporter names is used
+    model.ir_version = FORMAT_VERSION
     model.producer_name, model.producer_version, model.doc_string = "FRAN Lightning", __version__, text
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps({**metadata, "export": kind})})
     onnx.checker.check_model(model)

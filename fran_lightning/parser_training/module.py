@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,12 +13,15 @@ import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
+from fran_lightning.networks.precision import bfloat16_pays
 from fran_lightning.perception.bisenet_v2 import BiSeNetV2
 from fran_lightning.perception.parsing_classes import CLASSES, SKIN
 from fran_lightning.perception.pixels import imagenet_normalised
 
+#: latest training batches on which the averaged network's batch normalisation is measured
+_STATISTICS_BATCHES = 12
 #: names of the validation sets, in the order of the data loaders
 _SETS = ("rendered", "augmented")
 
@@ -36,7 +41,7 @@ class ParserModule(pl.LightningModule):
         lambda_auxiliary: weight of each auxiliary head's cross-entropy.
         small_share: share of the run, from its beginning, in which the crops are reduced to three quarters: half the
             cost of a step.
-        ema_decay: of the averaged network, per batch.
+        ema_decay: of the averaged network, per batch; less in the first batches.
         channels_last: memory layout.
         seed: recorded with the run.
     """
@@ -52,8 +57,8 @@ class ParserModule(pl.LightningModule):
         weight_decay: float = 1e-2,
         lambda_dice: float = 1.0,
         lambda_auxiliary: float = 0.4,
-        small_share: float = 0.4,
-        ema_decay: float = 0.995,
+        small_share: float = 0.6,
+        ema_decay: float = 0.99,
         channels_last: bool = True,
         seed: int = 0,
     ) -> None:
@@ -61,13 +66,15 @@ class ParserModule(pl.LightningModule):
         self.save_hyperparameters()
         # the auxiliary heads at 1/4 and 1/8 cost as much as the network itself and add nothing that was noticed
         self.network = BiSeNetV2(CLASSES, auxiliary=("aux4", "aux5_4"))
-        averaging = get_ema_multi_avg_fn(ema_decay)
-        self.averaged = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True)
+        # averaged statistics of batch normalisation do not fit averaged weights while both change quickly: they are
+        # the live network's, and measured anew before each validation
+        self.averaged = AveragedModel(self.network, multi_avg_fn=_warming_average(ema_decay))
         self.averaged.requires_grad_(False).eval()
         self.dice = smp.losses.DiceLoss(mode="multiclass", from_logits=True, smooth=1.0)
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("seconds_trained", torch.zeros((), dtype=torch.float64))
         self._clock = 0.0
+        self._recent: deque[Tensor] = deque(maxlen=_STATISTICS_BATCHES)
         self._counts: list[list[tuple[Tensor, ...]]] = [[], []]
 
     @property
@@ -121,6 +128,7 @@ class ParserModule(pl.LightningModule):
         images, labels = batch
         if self.progress < self.hparams["small_share"]:
             images, labels = _reduced(images, labels)
+        self._recent.append(images)
         main, *auxiliary = self.network.coarse_logits(self._input(images))
         # half of the resolution: full costs as much as the network and the labels' own edges are no sharper
         main = F.interpolate(main.float(), scale_factor=4, mode="bilinear")
@@ -159,6 +167,10 @@ class ParserModule(pl.LightningModule):
         self._skin_counts[dataloader_idx].append(skin)
 
     def on_validation_epoch_start(self) -> None:
+        if self._recent:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16_pays(self.device)):
+                update_bn((self._input(images) for images in self._recent), self.ema_network)
+            self.ema_network.eval()
         self._counts, self._skin_counts = [[], []], [[], []]
 
     def on_validation_epoch_end(self) -> None:
@@ -167,6 +179,16 @@ class ParserModule(pl.LightningModule):
             logs[f"val/miou_{name}"] = mean_iou(_summed(counts))
             logs[f"val/skin_iou_{name}"] = smp.metrics.iou_score(*_summed(skin), reduction="micro")
         self.log_dict(logs)
+
+
+def _warming_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], int], None]:
+    """An exponential average that forgets its beginning: the decay rises with the number of batches."""
+
+    def average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: int) -> None:
+        count = int(count)
+        get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))(averaged, current, count)
+
+    return average
 
 
 def _summed(counts: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 from collections.abc import Sequence
 from typing import Literal
@@ -22,9 +23,10 @@ from fran_lightning.networks.precision import bfloat16_pays
 from fran_lightning.perception.bisenet_v2 import SIZE_MULTIPLE
 from fran_lightning.perception.parsing_classes import CLASSES, SKIN
 from fran_lightning.perception.parsing_layouts import Architecture
-from fran_lightning.perception.parsing_weights import BUNDLED_PARSER, ClassOrder, load_parser
+from fran_lightning.perception.parsing_weights import BUNDLED_PARSER, ClassOrder, ParserNetwork, load_parser
 from fran_lightning.perception.pixels import imagenet_normalised
 
+Precision = Literal["auto", "float32", "bfloat16"]
 #: images below this side show no face
 SMALLEST_SIDE = 32
 
@@ -33,11 +35,12 @@ class FaceParser:
     """Finds the classes of CelebAMask-HQ in aligned face crops.
 
     Args:
-        weights: a run folder of ``fran fit-parser`` or a weight file (see :func:`load_parser`); the parser that comes
-            with the package when absent.
+        weights: a run folder of ``fran fit-parser``, a weight file (see :func:`load_parser`) or a loaded network; the
+            parser that comes with the package when absent.
         architecture: what the file has to be.
         class_order: the order of the file's classes.
         device: of the network.
+        precision: ``auto`` is bfloat16 where the processor has it in hardware.
         size: side in pixels at which the network sees a crop that is larger; what it was trained on when absent, and
             0 for the crop's own size.
 
@@ -47,21 +50,27 @@ class FaceParser:
 
     def __init__(
         self,
-        weights: str | os.PathLike[str] | None = None,
+        weights: str | os.PathLike[str] | ParserNetwork | None = None,
         *,
         architecture: Architecture | Literal["auto"] = "auto",
         class_order: ClassOrder = "auto",
         device: torch.device | str = "cpu",
+        precision: Precision = "auto",
         size: int | None = None,
     ) -> None:
         if weights is None and not BUNDLED_PARSER.is_file():
             raise UserError("this installation has no trained face parser; train one with `fran fit-parser`")
-        loaded = load_parser(weights or BUNDLED_PARSER, architecture, class_order)
+        if isinstance(weights, ParserNetwork):
+            loaded = weights
+        else:
+            loaded = load_parser(weights or BUNDLED_PARSER, architecture, class_order)
         self.device = torch.device(device)
         self.network = loaded.network.to(self.device, memory_format=torch.channels_last)
         self.metadata = loaded.metadata
         self.size = loaded.size if size is None else size
-        self._in_bfloat16 = bfloat16_pays(self.device)
+        #: changes when the weights change
+        self.fingerprint = _fingerprint(loaded.network)
+        self._in_bfloat16 = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
         self._order = torch.tensor(loaded.order, device=self.device)
 
     @torch.inference_mode()
@@ -114,6 +123,10 @@ class FaceParser:
         return (
             self.mask(torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)[None], classes)[0, 0].cpu().numpy()
         )
+
+
+def _fingerprint(network: torch.nn.Module) -> str:
+    return hashlib.sha256(b"".join(p.detach().cpu().numpy().tobytes() for p in network.parameters())).hexdigest()[:16]
 
 
 @functools.lru_cache(maxsize=2)

@@ -115,7 +115,7 @@ def _open_session(content: bytes, file: Path, device: str) -> Any:
 
 def _read_metadata(session: Any, file: Path) -> dict[str, Any]:
     stored = session.get_modelmeta().custom_metadata_map
-    metadata = json.loads(stored.get(METADATA_KEY, "{}"))
+    metadata = json.loads(stored[METADATA_KEY]) if METADATA_KEY in stored else {}
     if metadata.get("export") != "onnx":
         what = "to FaceFusion's contract" if metadata.get("export") == "facefusion" else "of another program"
         raise UserError(f"checkpoint {file} is a network {what}; give one from `fran export RUN --format onnx`")

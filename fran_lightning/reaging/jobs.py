@@ -12,6 +12,7 @@ from fran_lightning.errors import UserError
 from fran_lightning.perception.alignment import quarter_turn_matrix, sample
 from fran_lightning.perception.face import NoFaceError
 from fran_lightning.reaging.network import face_deltas
+from fran_lightning.reaging.parsed_skin import steady_skin
 from fran_lightning.reaging.plan import FaceInFrame, plan_face
 from fran_lightning.reaging.reager import Reager
 from fran_lightning.reaging.resolution import CropSize, choose_size
@@ -64,9 +65,15 @@ class FaceJob:
 
 @dataclass
 class FrameWork:
-    """What every frame carries through the stages."""
+    """What every frame carries through the stages.
+
+    ``is_frame``: not something that passes through beside the frames. ``leading``: made for the sake of the frames
+    around it, and not to be written.
+    """
 
     faces: list[FaceInFrame] = field(default_factory=list)
+    is_frame: bool = True
+    leading: bool = False
 
 
 Work = TypeVar("Work", bound=FrameWork)
@@ -178,7 +185,7 @@ def plan_frame(
             painted_ages=None if frame_ages is None else np.clip(sample(frame_ages, to_frame, size), 0, 1),
             strength=settings.strength_at(number),
         )
-        faces.append(FaceInFrame(job.track.person, to_frame, plan))
+        faces.append(FaceInFrame(job.track.person, to_frame, plan, track=id(job.track)))
     return faces
 
 
@@ -188,10 +195,11 @@ def active_jobs(jobs: Sequence[FaceJob], index: int) -> list[FaceJob]:
 
 
 def through_network(reager: Reager, items: Iterator[Work], longest_wait: int = 4 * STAGE_DEPTH) -> Iterator[Work]:
-    """Collect what fills a batch, at most ``longest_wait`` frames, run it, and pass everything on in order."""
+    """Give the faces their skin masks, collect what fills a batch, at most ``longest_wait`` frames, run it, and pass
+    everything on in order."""
     waiting: list[Work] = []
     pixels = 0
-    for item in items:
+    for item in steady_skin(reager.parser, items):
         waiting.append(item)
         pixels += sum(face.plan.crop.shape[0] ** 2 for face in item.faces)
         # without faces nothing has to wait; with them, until the batch is full

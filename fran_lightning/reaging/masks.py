@@ -1,7 +1,8 @@
 """Soft masks: where a face may change.
 
 All masks are float32 in [0, 1], in the coordinates of an FFHQ-aligned crop, and fall to zero before its border.
-They are made from dlib's 68 landmarks; no face parser is needed.
+They are made from dlib's 68 landmarks and the skin's colour; ``parsed_skin`` puts a face parser's answer in their place
+where it can be trusted.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def border_mask(size: int) -> np.ndarray:
     return mask
 
 
-def _outline(landmarks: np.ndarray) -> np.ndarray:
+def face_outline(landmarks: np.ndarray) -> np.ndarray:
     """The face's outline (N, 2): the jaw, and over the brows an arch up to where hair usually begins.
 
     By the rule of thirds the hairline lies as far above the brows as the brows above the nose's base.
@@ -70,14 +71,14 @@ def soften(mask: np.ndarray, share: float = _EDGE) -> np.ndarray:
     return np.clip(blurred, 0, 1)
 
 
-def _grown(points: np.ndarray, factor: float) -> np.ndarray:
+def grown(points: np.ndarray, factor: float) -> np.ndarray:
     centre = points.mean(axis=0)
     return centre + (points - centre) * factor
 
 
 def _fill_grown(parts: Sequence[np.ndarray], size: int) -> np.ndarray:
     """The polygons of ``parts``, each a little grown, in one mask (size, size)."""
-    return np.max([fill_polygon(_grown(part, 1.1), size) for part in parts], axis=0)
+    return np.max([fill_polygon(grown(part, 1.1), size) for part in parts], axis=0)
 
 
 def face_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
@@ -86,7 +87,7 @@ def face_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
     Args:
         landmarks: (68, 2) in pixels of a crop of ``size`` pixels.
     """
-    return soften(fill_polygon(_grown(_outline(landmarks), 1.04), size)) * border_mask(size)
+    return soften(fill_polygon(grown(face_outline(landmarks), 1.04), size)) * border_mask(size)
 
 
 def neck_polygon(landmarks: np.ndarray, size: int) -> np.ndarray:
@@ -168,8 +169,8 @@ def skin_mask(crop: np.ndarray, landmarks: np.ndarray, model: SkinModel | None =
     """
     size = crop.shape[0]
     distance = (model or SkinModel.from_crop(crop, landmarks)).distance(crop)
-    face = soften(fill_polygon(_outline(landmarks), size))
-    around = fill_polygon(_grown(_outline(landmarks), 1.22), size)
+    face = soften(fill_polygon(face_outline(landmarks), size))
+    around = fill_polygon(grown(face_outline(landmarks), 1.22), size)
     around = soften(np.maximum(around, fill_polygon(neck_polygon(landmarks, size), size)))
     # inside the outline only what is plainly no skin is left out; around it only what plainly is gets in
     limit = 3.0 + 2.5 * face

@@ -34,6 +34,7 @@ from fran_lightning.reaging.jobs import (
     plan_frame,
     through_network,
 )
+from fran_lightning.reaging.parsed_skin import REACH
 from fran_lightning.reaging.parts import fingerprint
 from fran_lightning.reaging.passes import PassFiles, PassName, exr_layers, make_passes
 from fran_lightning.reaging.paste import Patch, spread, sum_patches
@@ -207,17 +208,21 @@ def _frames_at_work(
     jobs: Sequence[FaceJob],
     settings: ReageSettings,
 ) -> Iterator[_Work]:
-    """Read frames and cut the faces out."""
-    for number in numbers:
+    """Read the frames of ``numbers`` and those beside them, to whose masks theirs are steadied; cut the faces out."""
+    wanted = set(numbers)
+    places = {place for place, number in enumerate(sequence.numbers) if number in wanted}
+    for place, number in enumerate(sequence.numbers):
+        if places.isdisjoint(range(place - REACH, place + REACH + 1)):
+            continue
         frame = read_frame(sequence.pattern.path(number), colour)
         index = number - sequence.first
         active = active_jobs(jobs, index)
         if not active:
-            yield _Work(number=number, frame=frame)
+            yield _Work(number=number, frame=frame, leading=number not in wanted)
             continue
         masks, ages = (_over_frame(images, number, frame) for images in (settings.mask, settings.age_map))
         faces = plan_frame(active, index, number, settings, frame.read_crop, masks, ages)
-        yield _Work(faces, number, frame, masks)
+        yield _Work(faces, leading=number not in wanted, number=number, frame=frame, frame_mask=masks)
 
 
 def _over_frame(images: object, number: int, frame: PlateFrame) -> np.ndarray | None:

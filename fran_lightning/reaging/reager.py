@@ -30,6 +30,7 @@ from fran_lightning.reaging.backends import Backend, load_network
 from fran_lightning.reaging.frame_images import FrameImages
 from fran_lightning.reaging.masks import MaskKind
 from fran_lightning.reaging.network import DeltaNetwork, Precision, choose_device, face_deltas
+from fran_lightning.reaging.parsed_skin import with_parsed_skin
 from fran_lightning.reaging.passes import FramePasses, photo_passes
 from fran_lightning.reaging.paste import add_delta, spread
 from fran_lightning.reaging.photo import Photo, read_photo, split_channels
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from fran_lightning.perception.age import AgeEstimator
+    from fran_lightning.perception.parsing import FaceParser
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class Reager:
         trained_size: pixels of the aligned faces that the network was trained on; read from the checkpoint when
             absent. Larger faces are handed to the network at this size.
         backend: what runs a checkpoint; ``auto`` is onnxruntime for ``.onnx``, else PyTorch.
+        parser: what finds the skin: ``auto`` is the face parser that comes with the package, ``none`` landmarks and
+            colour alone; else a parser, or its weight file.
 
     Raises:
         UserError: the checkpoint or the device is not to be had.
@@ -107,6 +111,7 @@ class Reager:
         precision: Precision = "auto",
         trained_size: int | None = None,
         backend: Backend = "auto",
+        parser: FaceParser | str | os.PathLike[str] = "auto",
     ) -> None:
         self.metadata: dict[str, Any] = {}
         if isinstance(generator, nn.Module):
@@ -115,11 +120,27 @@ class Reager:
             self.network, self.metadata = load_network(generator, backend, device, precision)
         self.trained_size: int | None = trained_size or self.metadata.get("image_size")
         self.detector = FaceDetector()
+        self._parser = parser
+        if parser not in ("auto", "none"):
+            self.parser  # noqa: B018 - a file that cannot be used shows now
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Changes when the weights or the precision change."""
-        return self.network.fingerprint()
+        return f"{self.network.fingerprint()} {self.parser.fingerprint if self.parser else None}"
+
+    @functools.cached_property
+    def parser(self) -> FaceParser | None:
+        """What finds the skin, loaded when first needed; None where landmarks and colour do."""
+        from fran_lightning.perception.parsing import FaceParser, bundled_parser
+
+        if isinstance(self._parser, FaceParser):
+            return self._parser
+        if self._parser == "none":
+            return None
+        if self._parser == "auto":
+            return bundled_parser(self.network.device.type)
+        return FaceParser(self._parser, device=self.network.device)
 
     @functools.cached_property
     def age_estimator(self) -> AgeEstimator:
@@ -252,6 +273,9 @@ class Reager:
             reports.append(ReagedFace(index, found, source, target, estimated, size, crop_size.note))
         if not changed:
             raise NoFaceError(f"the face is {reports[0].note.removesuffix(', left as it is')}; give a larger picture")
+        masked = with_parsed_skin(self.parser if settings.mask == "skin" else None, [face.plan for face in changed])
+        for face, plan in zip(changed, masked, strict=True):
+            face.plan = plan
         # all crops were cut from the untouched picture: faces that overlap do not age each other twice
         deltas = face_deltas(self.network, [face.plan for face in changed])
         for face, delta in zip(changed, deltas, strict=True):

@@ -38,6 +38,7 @@ OPTIONS: dict[str, str | None] = {
     "source_age": None,
     "face": "largest",
     "mask": "skin",
+    "parser": "auto",
     "strength": "1",
     "regions": None,
     "age_map": None,
@@ -51,7 +52,9 @@ OPTIONS: dict[str, str | None] = {
     "preview": None,
     "provenance": "yes",
 }
-_PATHS = ("input", "output", "checkpoint", "mask", "age_map")
+_PATHS = ("input", "output", "checkpoint", "mask", "parser", "age_map")
+#: What stands for no path in those.
+_WORDS: dict[str, tuple[str, ...]] = {"mask": get_args(MaskKind), "parser": ("auto", "none")}
 #: Options whose text is a list of NAME:VALUE, or NAME=VALUE.
 _MAPPINGS = {"target_age": ":", "source_age": ":", "strength": ":", "regions": "="}
 _HEAD = "# what `fran reage` did; `fran reage --shot` with this file does it again\n"
@@ -108,7 +111,7 @@ def _as_text(path: Path, key: str, value: Any) -> Any:
 def _below(folder: Path, key: str, value: Any) -> Any:
     if isinstance(value, list):
         return [_below(folder, key, item) for item in value]
-    if key == "mask" and value in get_args(MaskKind):
+    if value in _WORDS.get(key, ()):
         return value
     return str(folder / value)
 
@@ -131,7 +134,7 @@ def write_shot(path: Path, options: Mapping[str, Any]) -> None:
 
 
 def _from_folder(folder: Path, key: str, value: str) -> str:
-    if os.path.isabs(value) or (key == "mask" and value in get_args(MaskKind)):
+    if os.path.isabs(value) or value in _WORDS.get(key, ()):
         return value
     return os.path.relpath(value, folder)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fran_lightning.perception.alignment import FaceSquare, quarter_turn_matrix, transform_points
 from fran_lightning.perception.detection import Face, FaceDetector
-from fran_lightning.perception.landmarks import CROP_SIZE, mean_landmarks
+from fran_lightning.perception.landmarks import CROP_SIZE, mean_landmarks, refine_face
 from fran_lightning.perception.picture import ArrayPicture, Picture
 from fran_lightning.reaging.masks import SkinModel
 from fran_lightning.reaging.smoothing import LANDMARK_STIFFNESS, smooth, smooth_squares
@@ -22,7 +22,7 @@ SHORTEST_TRACK = 3
 #: Mean change of a 32 x 18 thumbnail (0 to 255) that can be a cut, and by how much it must exceed what is usual.
 _CUT_CHANGE, _CUT_RATIO = 18.0, 4.0
 #: Frames between two samples of a face's age and skin; and how many of each sample are enough.
-_SAMPLE_EVERY, _AGES, _EMBEDDINGS = 6, 25, 3
+_SAMPLE_EVERY, _AGES, _EMBEDDINGS = 10, 15, 3
 #: Films are searched on copies of so many pixels: the points are refined at full size anyway, and time counts.
 SEARCH_SIDE = 480
 #: dlib distance below which two tracks are one person: stricter than its threshold, for a wrong merge is worse.
@@ -128,12 +128,12 @@ class Tracker:
     Only geometry is kept, about 1 kB per face and frame.
     """
 
-    def __init__(self, detector: FaceDetector | None = None, quarter_turns: int = 0) -> None:
+    def __init__(self, quarter_turns: int = 0) -> None:
         """``quarter_turns``: how often players turn the stored frames by 90 degrees counter-clockwise."""
         from fran_lightning.perception.age import AgeEstimator
         from fran_lightning.perception.identity import IdentityEmbedder
 
-        self._detector = detector or FaceDetector(longest_side=SEARCH_SIDE)
+        self._detector = FaceDetector(longest_side=SEARCH_SIDE, refine=False)
         self._ages, self._identities = AgeEstimator(), IdentityEmbedder()
         self._turns = quarter_turns
         self._cut_detector = CutDetector()
@@ -149,11 +149,12 @@ class Tracker:
         self.add_faces(picture, self.detect(picture))
 
     def detect(self, picture: Picture) -> list[Face]:
-        """The faces of an upright picture, for :meth:`add_faces`; may be called in another thread, which is ahead."""
+        """The faces of an upright picture, roughly, for :meth:`add_faces`; another thread may call it ahead."""
         return self._detector.detect(picture)
 
     def add_faces(self, picture: Picture, faces: Sequence[Face]) -> None:
-        """See the next frame, upright, with the faces found already."""
+        """See the next frame, upright, with the faces found already; their points are refined here."""
+        faces = [refine_face(picture, face) for face in faces]
         if self._cut_detector.is_cut(picture.reduced(SEARCH_SIDE)):
             self.cuts.append(self.frames)
             self._closed += self._open

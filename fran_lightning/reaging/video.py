@@ -41,6 +41,7 @@ from fran_lightning.reaging.jobs import (
     plan_frame,
     through_network,
 )
+from fran_lightning.reaging.parsed_skin import REACH
 from fran_lightning.reaging.parts import PartsWriter, fingerprint
 from fran_lightning.reaging.passes import PassName, film_pass_files, film_passes
 from fran_lightning.reaging.pipeline import Behind, ahead
@@ -113,10 +114,13 @@ def _frames_at_work(
     index = 0
     for packet, frames in decode_packets(container, decoding):
         if packet is not None:
-            yield _Work(packet=packet)
+            yield _Work(packet=packet, is_frame=False)
         for frame in frames:
-            if index >= skip:
-                yield _cut_out(frame, index, jobs, settings, info, keep_original)
+            if index >= skip - REACH:
+                work = _cut_out(frame, index, jobs, settings, info, keep_original)
+                # masks look a little back, so a continued job begins a little earlier
+                work.leading = index < skip
+                yield work
             index += 1
 
 
