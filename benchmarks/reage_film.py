@@ -95,7 +95,8 @@ def measure(setting: Setting) -> Figures:
 
     torch.manual_seed(0)
     generator = Nothing() if setting.network == "none" else FRANUNet()
-    reager = Reager(generator, device=setting.device)
+    # finding skin by landmarks and colour: the face parser is a network, too
+    reager = Reager(generator, device=setting.device, parser="none")
     with tempfile.TemporaryDirectory(prefix="fran-bench-") as folder:
         source = Path(folder) / "film.mp4"
         write_film(source, setting)

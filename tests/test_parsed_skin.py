@@ -87,6 +87,11 @@ def test_a_constant_mask_stays_what_it_is(plan):
         np.testing.assert_allclose(item.faces[0].plan.mask, expected.mask, atol=1e-5)
 
 
+def test_equal_answers_give_equal_masks_to_the_bit(plan):
+    masks = [item.faces[0].plan.mask for item in steady_skin(Answers(0.7), iter(film(plan, 7)))]
+    assert all((mask == masks[0]).all() for mask in masks)
+
+
 def test_a_single_wrong_frame_does_not_pop_and_does_not_lag(plan):
     masks = [1.0] * 4 + [0.0] + [1.0] * 4
     results = [item.faces[0].plan.mask for item in steady_skin(Answers(*masks), iter(film(plan, 9)))]

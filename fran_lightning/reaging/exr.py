@@ -139,7 +139,7 @@ def _load(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nd
                 if (channel.xSampling, channel.ySampling) != (1, 1):
                     raise UserError(f"{path} holds channel {name} at reduced resolution; save it at full resolution")
             linear = frozenset(name for name, channel in channels.items() if channel.pLinear)
-            return header, {name: channel.pixels for name, channel in channels.items()}, linear
+            return header, {name: np.ascontiguousarray(channel.pixels) for name, channel in channels.items()}, linear
     except UnicodeDecodeError as error:
         raise UserError(f"{path} holds a text attribute that is not UTF-8; remove or rewrite it") from error
     except (RuntimeError, ValueError, TypeError, OSError) as error:

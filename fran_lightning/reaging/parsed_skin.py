@@ -158,5 +158,8 @@ def _average(frames: Sequence[dict[int, ParsedSkin]], track: int, first: int) ->
         (weight, answers[track]) for weight, answers in zip(_WEIGHTS[first:], frames, strict=False) if track in answers
     ]
     total = sum(weight for weight, _ in parts)
-    mask = sum(np.float32(weight / total) * part.mask for weight, part in parts)
-    return ParsedSkin(mask, float(sum(weight * part.trust for weight, part in parts) / total))
+    own = frames[REACH - first][track]
+    # differences to the frame's own answer: where all are alike they are zero, and a still picture stays still
+    mask = own.mask + sum(np.float32(weight / total) * (part.mask - own.mask) for weight, part in parts)
+    trust = own.trust + sum(weight / total * (part.trust - own.trust) for weight, part in parts)
+    return ParsedSkin(mask, float(trust))

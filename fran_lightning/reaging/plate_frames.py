@@ -50,10 +50,11 @@ class PlateFrame(Protocol):
     def display_size(self) -> tuple[int, int]:
         """(height, width) of the whole view."""
 
-    def add(self, delta: Patch) -> Patch:
+    def add(self, delta: Patch, tell: bool) -> Patch | None:
         """Add a delta in the network's units in place.
 
-        Returns what was added, float32, in the frame's own units: scene light, or codes as a share of white.
+        Returns, if it is to ``tell``, what was added in the frame's own units (float32 scene light, or codes as a share
+        of white).
         """
 
     def write(self, path: Path, layers: Mapping[str, np.ndarray], marked: bool) -> tuple[str, ...]:
@@ -110,23 +111,30 @@ class ExrFrame:
     def display_size(self) -> tuple[int, int]:
         return self.image.display_size
 
-    def add(self, delta: Patch) -> Patch:
-        rows, columns = delta.window()
-        before = self.image.rgb(rows, columns)
-        added = np.zeros_like(before)
-        touched = (delta.values != 0).any(axis=-1) & np.isfinite(before).all(axis=-1)
-        plate = before[touched]
-        change = self._colour.plate_change(plate, delta.values[touched] / 2)
-        for index, name in enumerate(COLOUR_CHANNELS):
-            region = self.image.channels[name][rows, columns]
+    def add(self, delta: Patch, tell: bool) -> Patch | None:
+        height, width = delta.values.shape[:2]
+        inside = np.flatnonzero((delta.values != 0).any(axis=-1))
+        rows, columns = np.divmod(inside, max(width, 1))
+        # flat indices are several times faster than masks
+        flat = (rows + delta.top) * self.size[1] + columns + delta.left
+        channels = [self.image.channels[name].reshape(-1) for name in COLOUR_CHANNELS]
+        plate = np.stack([channel[flat] for channel in channels], axis=-1, dtype=np.float32)
+        finite = np.isfinite(plate).all(axis=-1)
+        if not finite.all():
+            inside, flat, plate = inside[finite], flat[finite], plate[finite]
+        change = self._colour.plate_change(plate, delta.values.reshape(-1, 3)[inside] / 2)
+        for index, channel in enumerate(channels):
             total = plate[:, index] + change[:, index]
-            if region.dtype == np.float16:
+            if channel.dtype == np.float16:
                 total = np.clip(total, -_HALF_MAXIMUM, _HALF_MAXIMUM).astype(np.float16)
                 # what rounding to half left of the change
                 change[:, index] = total.astype(np.float32) - plate[:, index]
-            region[touched] = total
-        added[touched] = change
-        return Patch(delta.left, delta.top, added)
+            channel[flat] = total
+        if not tell:
+            return None
+        added = np.zeros((height * width, 3), dtype=np.float32)
+        added[inside] = change
+        return Patch(delta.left, delta.top, added.reshape(height, width, 3))
 
     def write(self, path: Path, layers: Mapping[str, np.ndarray], marked: bool) -> tuple[str, ...]:
         header, notes = lossless(self.image.header)
@@ -185,7 +193,7 @@ class DisplayFrame:
     def display_size(self) -> tuple[int, int]:
         return self.size
 
-    def add(self, delta: Patch) -> Patch:
+    def add(self, delta: Patch, tell: bool) -> Patch | None:
         white = np.float32(np.iinfo(self.photo.pixels.dtype).max)
         region = self.photo.pixels[delta.window()]
         before = region.astype(np.float32)

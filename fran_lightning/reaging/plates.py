@@ -261,23 +261,24 @@ class _Writer:
         frame = item.frame
         assert frame is not None
         path = self._output.path(item.number)
-        added = self._change(item, frame) if item.faces else None
+        with_passes = tuple(self._passes) != ("result",)
+        added = self._change(item, frame, with_passes) if item.faces else None
         passes = None
-        if tuple(self._passes) != ("result",):
+        if with_passes:
             passes = make_passes(item.faces, added, frame.size, item.frame_mask)
             self._files.write(item.number, passes)
         layers = exr_layers(passes, self._passes) if passes is not None and self._layers else {}
-        if added is None and not layers and path.suffix == self._source.suffix:
+        if not item.faces and not layers and path.suffix == self._source.suffix:
             # nothing to do: the file itself
             with atomic_path(path) as temporary:
                 shutil.copyfile(self._source.path(item.number), temporary)
             return ()
-        return frame.write(path, layers, self._provenance and added is not None)
+        return frame.write(path, layers, self._provenance and bool(item.faces))
 
-    def _change(self, item: _Work, frame: PlateFrame) -> Patch:
+    def _change(self, item: _Work, frame: PlateFrame, tell: bool) -> Patch | None:
         patches = []
         for face in item.faces:
             assert face.delta is not None
             patches.append(spread(face.delta, face.to_frame, *frame.size))
         delta = sum_patches(patches)
-        return frame.add(delta if item.frame_mask is None else delta.weighted(item.frame_mask))
+        return frame.add(delta if item.frame_mask is None else delta.weighted(item.frame_mask), tell)
