@@ -154,6 +154,14 @@ def test_black_is_not_carried_below_black():
     assert (colour.plate_change(negative, np.full((1, 3), -0.5, np.float32)) == 0).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_minus_zero_under_a_delta_that_changes_nothing_stays(dtype):
+    image = read_exr_from(np.full((6, 8, 3), -0.0, dtype))
+    added = ExrFrame(image, PlateColour("acescg")).add(Patch(1, 1, np.full((4, 5, 3), -0.1, np.float32)), tell=True)
+    assert (added.values == 0).all()
+    assert all(np.signbit(channel).all() for channel in image.channels.values())
+
+
 def test_a_lossy_compression_is_not_repeated(tmp_path, reager):
     for index in range(3):
         write_exr_frame(tmp_path / f"s.{index}.exr", light(index), compression=OpenEXR.DWAA_COMPRESSION)

@@ -129,7 +129,9 @@ class ExrFrame:
                 total = np.clip(total, -_HALF_MAXIMUM, _HALF_MAXIMUM).astype(np.float16)
                 # what rounding to half left of the change
                 change[:, index] = total.astype(np.float32) - plate[:, index]
-            channel[flat] = total
+            # minus zero is not to become zero
+            before = channel[flat]
+            channel[flat] = np.where(total == before, before, total)
         if not tell:
             return None
         added = np.zeros((height * width, 3), dtype=np.float32)
