@@ -72,7 +72,9 @@ class Camera:
     distance_mm: float
     zoom: float  # 1 is FFHQ's crop
     shift: tuple[float, float]  # of the crop, as a fraction of the image
-    sharpness: float  # wanted fine detail: decimal logarithm of its power, see film.lens_blur
+    aperture_mm: float  # diameter of the lens' opening, for depth blur
+    noise: float  # of the sensor: standard deviation in code values
+    sharpness: float  # wanted fine detail: decimal logarithm of its power, see ``film.lens_blur``
 
 
 @dataclass(frozen=True)
@@ -279,7 +281,7 @@ def _sample_glasses(random: np.random.Generator) -> Glasses | None:
         half_width_mm=float(random.uniform(21, 26)),
         half_height_mm=float(random.uniform(14, 20)),
         squareness=float(random.uniform(2, 4)),
-        wire_mm=float(random.uniform(0.6, 1.8)),
+        wire_mm=float(random.uniform(0.5, 1.2)),
         colour=_hsv(float(random.random()), float(random.beta(1, 3)), float(random.uniform(0.05, 0.5))),
     )
     return glasses if worn else None
@@ -307,7 +309,7 @@ def _sample_light(random: np.random.Generator) -> Light:
     )
     fill = Lamp(
         _direction(-side * random.uniform(25, 70), random.uniform(-5, 35)),
-        tuple((_tint(random, temperature + random.normal(0, 0.3)) * key_power * random.uniform(0.1, 0.5)).tolist()),
+        tuple((_tint(random, temperature + random.normal(0, 0.3)) * key_power * random.uniform(0.06, 0.4)).tolist()),
         float(random.uniform(0.5, 0.9)),
     )
     rim = Lamp(
@@ -315,7 +317,7 @@ def _sample_light(random: np.random.Generator) -> Light:
         tuple((_tint(random, random.normal(0, 0.5)) * random.uniform(0, 1.6)).tolist()),
         float(random.uniform(0.2, 0.5)),
     )
-    sky = _tint(random, temperature * 0.5 + 0.15) * random.uniform(0.28, 0.65)
+    sky = _tint(random, temperature * 0.5 + 0.15) * random.uniform(0.22, 0.55)
     sides = [sky * random.uniform(0.4, 1.0) for _ in range(2)]
     ground = _tint(random, -0.3) * sky.mean() * random.uniform(0.15, 0.45)
     ambient = [*sides, sky, ground, sky * random.uniform(0.6, 1.0), sky * random.uniform(0.2, 0.7)]
@@ -335,7 +337,9 @@ def _hsv(hue: float, saturation: float, value: float) -> tuple[float, float, flo
 def _sample_background(random: np.random.Generator) -> Background:
     kinds: list[BackgroundKind] = ["studio", "bokeh", "indoor", "outdoor", "plain"]
     kind = kinds[random.choice(5, p=[0.2, 0.2, 0.25, 0.25, 0.1])]
-    value = random.uniform(0.38, 0.97)
+    # photographs of people: before something dark, before a bright wall or sky, or between
+    low, high = ((0.18, 0.42), (0.42, 0.8), (0.8, 0.95))[random.choice(3, p=[0.36, 0.36, 0.28])]
+    value = random.uniform(low, high)
     if kind == "outdoor":
         hues, saturations = random.choice([0.28, 0.33, 0.25, 0.58, 0.1], 4), random.uniform(0.1, 0.4, 4)
     else:
@@ -369,9 +373,11 @@ def sample_identity(seed: int, number: int, max_yaw: float = 30.0) -> Identity:
         light=_sample_light(random),
         camera=Camera(
             float(random.uniform(900, 1800)),
-            float(random.uniform(0.94, 1.03)),
+            float(random.uniform(0.98, 1.05)),
             tuple(random.normal(0, 0.01, 2).tolist()),
-            float(random.uniform(-0.22, 0.08)),
+            float(random.uniform(4, 36)),
+            float(random.uniform(1.0, 2.2)),
+            float(random.uniform(-0.02, 0.13)),
         ),
         background=_sample_background(random),
         clothes=tuple(

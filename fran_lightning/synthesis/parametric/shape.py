@@ -13,7 +13,9 @@ from fran_lightning.synthesis.parametric.scene import Identity
 
 REFERENCE_AGE = 30.0
 NECK_PIVOT = np.array([0.0, 610.0, 20.0])
-NOSE_POINT_MM = 699.0
+#: on the template, left side: where the lips meet outside (cheilion), and the dome of the nose's tip (pronasale)
+MOUTH_CORNER = np.array([25.3, 660.9, 142.0])
+NOSE_TIP = np.array([0.0, 696.9, 166.9])
 BODY_SHARE = 0.3  # of the head's yaw that the shoulders follow
 
 #: channel of the ageing law -> targets and their weights at amount 1 ({} stands for l and r)
@@ -101,22 +103,15 @@ class Body:
     def __init__(self, model: HeadModel, identity: Identity) -> None:
         self.model, self.identity = model, identity
         template = model.template
-        x, y, z = template.T
+        _, y, z = template.T
         skin = model.part == SKIN
         self._eyes = {side: np.flatnonzero(model.part == part) for side, part in (("l", EYE_LEFT), ("r", EYE_RIGHT))}
         self._stable = np.flatnonzero(skin & (y > 745))
         scalp = smoothstep(790, 825, y - 0.25 * (z - 60)) + smoothstep(20, -15, z) * smoothstep(640, 680, y)
         ears = model.masks["ears"]
         self._held = np.clip(scalp * (1 - ears) + 1 - smoothstep(545, 606, y), 0, 1)[:, None] * skin[:, None]
-        lips = model.masks["lips"] > 0.5
-        front_lips = np.flatnonzero(lips)
-        self._corner = {
-            "l": front_lips[np.argmax(x[front_lips])],
-            "r": front_lips[np.argmin(x[front_lips])],
-        }
-        # detectors put the nose's point above the foremost vertex, where the tip's highlight is
-        middle = np.flatnonzero(skin & (np.abs(x) < 3) & (z > 150))
-        self._nose = middle[np.argmin(np.abs(y[middle] - NOSE_POINT_MM))]
+        self._corner = {side: _nearest(template, MOUTH_CORNER * [sign, 1, 1]) for side, sign in (("l", 1), ("r", -1))}
+        self._nose = _nearest(template, NOSE_TIP)
         self._expression = {f"action/{name}": weight for name, weight in identity.expression.items()}
         # chin and jaw belong to the head although the neck reaches higher behind them
         self._pivot_height = smoothstep(555, 640, y + 0.8 * np.maximum(z - 85, 0))[:, None]
@@ -171,6 +166,10 @@ class Body:
         return Landmarks(
             left + forward, right + forward, vertices[self._nose], vertices[corners["l"]], vertices[corners["r"]]
         )
+
+
+def _nearest(vertices: np.ndarray, point: np.ndarray) -> int:
+    return int(np.argmin(np.linalg.norm(vertices - point, axis=1)))
 
 
 def _similarity(source: np.ndarray, target: np.ndarray, stable: np.ndarray):
