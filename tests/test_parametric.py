@@ -74,7 +74,7 @@ def test_every_fault_of_the_camera_changes_the_fine_detail(name):
     none, strong = Optics(0, 0, 0), Optics(**{"lens": 0, "depth_blur": 0, "noise": 0, name: 5})
     detail = []
     for optics in (none, strong):
-        (frame,), _ = render_identity(11, 1, Settings(image_size=192, ages=(45,), optics=optics))
+        (frame,), _ = render_identity(11, 0, Settings(image_size=192, ages=(45,), optics=optics))
         grey = cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY).astype(float)
         # what lies beside and behind the eyes; noise is seen where nothing else is
         where = frame.label == (0 if name == "noise" else 17)
