@@ -97,6 +97,15 @@ ablation: $(INSTALLED) ## the five loss settings of the paper's section 4.8 in o
 	--run_dir runs/$$exp/$(ABLATION)-$$scale $(devices) $(ARGS) || exit; done; \
 	$(FRAN) ablation runs/l1_lpips_adv/$(ABLATION)-$$scale --data $$data -o runs/$(ABLATION)-$$scale.png
 
+# the faces that the bundled parser was trained on
+PARSER_DATA ?= data/parametric-parser
+
+.PHONY: parser
+parser: $(INSTALLED) ## train the face parser on parametric faces: PARSER_DATA= RUN_DIR= ARGS=
+	@test -n "$(filter-out file,$(origin PARSER_DATA))" || $(FRAN) synthesize parametric --out $(PARSER_DATA) \
+	--identities 480 --ages 20,48,76 --image-size 256 --max-yaw 45 --seed 7001
+	$(FRAN) fit-parser $(PARSER_DATA) $(run_dir) $(ARGS)
+
 .PHONY: test
 test: $(INSTALLED) ## the tests that take less than 15 minutes on two cores
 	$(RUN) -m pytest

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from torch import Tensor
 from benchmarks.table import Table
 from fran_lightning.networks.precision import bfloat16_pays
 from fran_lightning.networks.unet import FRANUNet
+from fran_lightning.reaging.backends import OnnxNetwork
 from fran_lightning.reaging.network import DeltaNetwork
 
 NAME = "reage-network"
@@ -22,6 +25,7 @@ def run(quick: bool, device: torch.device) -> Table:
     repeats = 2 if quick else 5
     torch.manual_seed(0)
     generator = FRANUNet().eval().requires_grad_(False)
+    exported = _export(generator) if device.type == "cpu" else None
     rows = []
     for size in sizes:
         crops, target = torch.rand(1, 3, size, size) * 2 - 1, torch.full((1, 1, size, size), 0.65)
@@ -29,19 +33,41 @@ def run(quick: bool, device: torch.device) -> Table:
         for precision in ("float32", "bfloat16"):
             engine = DeltaNetwork(generator, device, precision)
             calls[precision] = lambda engine=engine, crops=crops, target=target: engine(crops, [35.0], target)
+        if exported is not None:
+            calls["onnx"] = lambda crops=crops, target=target: exported(crops, [35.0], target)
         best = best_milliseconds(calls, repeats)
         chosen = best["bfloat16" if bfloat16_pays(device) else "float32"]
-        rows.append([size, best["plain"], best["float32"], best["bfloat16"], best["plain"] / chosen])
+        onnx = best.get("onnx")
+        factors = [best["plain"] / chosen, onnx and best["plain"] / onnx]
+        rows.append([size, best["plain"], best["float32"], best["bfloat16"], onnx, *factors])
     return Table(
         title="Re-ageing: the network",
-        columns=["crop", "plain float32 NCHW: ms", "engine, float32: ms", "engine, bfloat16: ms", "engine's choice: x"],
+        columns=[
+            "crop",
+            "plain float32 NCHW: ms",
+            "engine, float32: ms",
+            "engine, bfloat16: ms",
+            "onnxruntime, float32: ms",
+            "engine's choice: x",
+            "onnxruntime: x",
+        ],
         rows=rows,
         notes=(
             "One crop through FRANUNet(64, 4), best of several turns that take each variant once, transfers to and "
-            "from the device included. The engine uses channels-last memory; its own choice is bfloat16 where the "
-            "processor multiplies it in hardware."
+            "from the device included; the last two columns are times faster than the plain call. The engine uses "
+            "channels-last memory; its own choice is bfloat16 where the processor multiplies it in hardware. "
+            "onnxruntime runs the file of `fran export --format onnx`, on the processor only."
         ),
     )
+
+
+def _export(generator: FRANUNet) -> OnnxNetwork:
+    from fran_lightning.export.onnx_files import export_onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "generator.onnx"
+        export_onnx(path, generator, {})
+        return OnnxNetwork(path, "cpu")
 
 
 def _plain_call(generator: FRANUNet, device: torch.device, crops: Tensor, target: Tensor) -> Callable[[], object]:

@@ -32,8 +32,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import-data": ("import_data", "make a dataset folder from another layout"),
     "check-data": ("check_data", "look at every file of a dataset folder"),
     "pack": ("pack", "pack a dataset folder for training without decoding"),
+    "parse-data": ("parse_data", "give a dataset folder class maps by the face parser"),
+    "fit-parser": ("fit_parser", "train the face parser on faces with class maps"),
+    "check-parser": ("check_parser", "measure the face parser's skin masks"),
+    "mask-figure": ("mask_figure", "show what the skin mask keeps from ageing"),
     "ablation": ("ablation", "draw the loss ablation's grid from finished runs"),
     "reage": ("reage", "re-age the faces of photos and films"),
+    "export": ("export", "write a generator as ONNX, as TorchScript for Nuke, or for FaceFusion"),
     "import-weights": ("import_weights", "bring public weights of other FRAN networks to this project's form"),
     "steadiness": ("steadiness", "measure how steady a re-aged film is"),
 }

@@ -20,18 +20,20 @@ from PIL import Image
 
 from fran_lightning.cli import main
 from fran_lightning.errors import UserError
-from fran_lightning.perception.alignment import FaceSquare
+from fran_lightning.perception.alignment import FaceSquare, quarter_turn_matrix
+from fran_lightning.perception.picture import ArrayPicture
 from fran_lightning.reaging.frame_images import FrameImages, find_sequence
+from fran_lightning.reaging.frame_picture import FramePicture
 from fran_lightning.reaging.inputs import find_tasks
 from fran_lightning.reaging.masks import border_mask
 from fran_lightning.reaging.pipeline import Behind, ahead
-from fran_lightning.reaging.planes import PlaneLayout, add_delta_to_planes, plane_array, read_crop
+from fran_lightning.reaging.planes import PlaneLayout, add_delta_to_planes, as_planar, plane_array, read_crop
 from fran_lightning.reaging.reager import Reager
 from fran_lightning.reaging.regions import parse_regions, region_mask, regional_targets
 from fran_lightning.reaging.settings import ReageSettings
 from fran_lightning.reaging.smoothing import smooth, smooth_squares, wiggle
 from fran_lightning.reaging.targets import parse_source_ages, parse_targets
-from fran_lightning.reaging.tracks import Tracker, quarter_turn_matrix
+from fran_lightning.reaging.tracks import Tracker
 from fran_lightning.reaging.video import reage_film
 
 FROM_30 = {-1: 30.0}
@@ -180,18 +182,32 @@ def test_rendering_twice_gives_the_same_film(tmp_path, checkpoint):
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p10le", "yuv444p", "yuvj420p", "gbrp", "gray", "nv12"])
 @pytest.mark.parametrize("height", [320, 720])
 def test_planes_speak_the_same_colours_as_libav(pixel_format, height):
-    from fran_lightning.reaging.video import _make_planar
-
     picture = cv2.GaussianBlur(cv2.resize(portrait(), (height, height)), (0, 0), 3)
     matrix = "ITU709" if height >= 720 else "ITU601"
     frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format=pixel_format, dst_colorspace=matrix)
-    frame = _make_planar(frame)
+    frame = as_planar(frame)
     crop = read_crop(frame, PlaneLayout.of(frame), FaceSquare(150, 150, 200, 0).to_frame(200), 200)
     expected = picture[50:250, 50:250].astype(np.float32) / 127.5 - 1
     if pixel_format == "gray":
         expected = np.repeat(expected @ np.float32([0.2126, 0.7152, 0.0722])[:, None], 3, axis=2)
     # half a pixel between the corners' and the centres' convention of this square, and 8-bit rounding
     assert np.abs(crop - expected).mean() < 0.02
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p10le", "gbrp", "nv12"])
+@pytest.mark.parametrize("turns", [0, 1, 3])
+def test_frames_and_arrays_show_the_same_pictures(pixel_format, turns):
+    smooth_portrait = cv2.GaussianBlur(portrait(), (0, 0), 2)
+    frame = av.VideoFrame.from_ndarray(smooth_portrait, "rgb24").reformat(format=pixel_format)
+    array = ArrayPicture(np.ascontiguousarray(np.rot90(smooth_portrait, turns)))
+    picture = FramePicture(frame, turns)
+    assert picture.shape == array.shape
+    small, expected = picture.reduced(160), array.reduced(160)
+    assert small.shape == expected.shape
+    assert np.abs(small.astype(int) - expected).mean() < 2
+    square = FaceSquare(array.shape[1] / 2 + 20, array.shape[0] / 2 - 10, 130, 0.3)
+    difference = np.abs(picture.cut_out(square, 128).astype(int) - array.cut_out(square, 128))
+    assert difference.mean() < 3
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p10le", "gbrp", "gray"])
@@ -273,9 +289,10 @@ def test_quarter_turns_lead_back_to_the_stored_picture():
 
 def test_gaps_are_bridged_and_flickers_forgotten():
     tracker = Tracker()
-    faces = tracker._detector.detect(portrait())
+    picture = ArrayPicture(portrait())
+    faces = tracker.detect(picture)
     for index in range(20):
-        tracker.add_faces(portrait(), [] if 8 <= index < 12 else faces, portrait().shape[:2])
+        tracker.add_faces(picture, [] if 8 <= index < 12 else faces)
     (track,) = tracker.finish()
     assert (track.start, track.stop, track.bridged) == (0, 20, 4)
     assert track.squares[10].x == pytest.approx(track.squares[5].x)
@@ -283,7 +300,7 @@ def test_gaps_are_bridged_and_flickers_forgotten():
 
     tracker = Tracker()
     for index in range(10):
-        tracker.add_faces(portrait(), faces if index == 4 else [], portrait().shape[:2])
+        tracker.add_faces(picture, faces if index == 4 else [])
     assert tracker.finish() == []
 
 
@@ -697,7 +714,8 @@ def test_a_folder_is_a_batch(tmp_path, checkpoint, capsys):
     write_film(tmp_path / "in" / "c.mp4", 3)
     out = tmp_path / "out"
     assert main(["reage", str(tmp_path / "in"), "--checkpoint", str(checkpoint), "-o", str(out)]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "c.mp4"]
+    names = ["a.png", "a.png.shot.yaml", "b.png", "c.mp4", "c.mp4.shot.yaml"]
+    assert sorted(path.name for path in out.iterdir()) == names
     assert (out / "b.png").read_bytes() == (tmp_path / "in" / "b.png").read_bytes()
     assert "2 re-aged, 1 without a face" in capsys.readouterr().out
     (out / "c.mp4").unlink()

@@ -19,7 +19,7 @@ from fran_lightning.perception.alignment import FaceSquare
 from fran_lightning.perception.detection import FaceDetector
 from fran_lightning.reaging.masks import border_mask, face_mask, skin_mask
 from fran_lightning.reaging.network import DeltaNetwork, face_deltas, run_in_tiles
-from fran_lightning.reaging.paste import Patch, add_delta, bring_back
+from fran_lightning.reaging.paste import Patch, add_delta, spread
 from fran_lightning.reaging.photo import Photo, read_photo, split_channels, turn_upright, write_photo
 from fran_lightning.reaging.plan import FacePlan
 from fran_lightning.reaging.reager import Reager, choose_faces
@@ -225,11 +225,11 @@ def test_masks_are_soft_bounded_and_zero_at_the_border():
 
 
 @pytest.mark.parametrize(("side", "size"), [(100.0, 100), (60.0, 240), (180.0, 64)])
-def test_bring_back_puts_values_where_they_belong(side, size):
+def test_spread_puts_values_where_they_belong(side, size):
     square = FaceSquare(x=150.3, y=90.6, side=side, angle=0.35)
     rows, columns = np.indices((size, size), dtype=np.float32) / (size - 1) - 0.5
     blob = np.exp(-(rows**2 + (columns - 0.1) ** 2) / 0.02) * border_mask(size)
-    patch = bring_back(blob, square, 200, 300)
+    patch = spread(blob, square.to_frame(blob.shape[0]), 200, 300)
     frame = np.zeros((200, 300), dtype=np.float32)
     frame[patch.window()] = patch.values
     row, column = np.unravel_index(frame.argmax(), frame.shape)
@@ -239,12 +239,12 @@ def test_bring_back_puts_values_where_they_belong(side, size):
     assert frame.sum() == pytest.approx(blob.sum() * (side / size) ** 2, rel=0.03)
 
 
-def test_bring_back_at_and_beyond_the_frame_edge():
+def test_spread_at_and_beyond_the_frame_edge():
     values = np.ones((64, 64, 3), dtype=np.float32) * border_mask(64)[..., None]
-    half_out = bring_back(values, FaceSquare(0, 50, 64, 0), 100, 100)
+    half_out = spread(values, FaceSquare(0, 50, 64, 0).to_frame(values.shape[0]), 100, 100)
     assert half_out.left == 0
     assert half_out.values.shape[1] in (32, 33)
-    assert bring_back(values, FaceSquare(-200, 50, 64, 0), 100, 100).values.size == 0
+    assert spread(values, FaceSquare(-200, 50, 64, 0).to_frame(values.shape[0]), 100, 100).values.size == 0
 
 
 def test_add_delta_rounds_clips_and_leaves_zero_alone():

@@ -50,18 +50,27 @@ def pack_dataset(root: str | os.PathLike[str]) -> tuple[int, int]:
 
 def _pack_identity(folder: Path, info: DatasetInfo) -> int:
     shape = (info.image_size, info.image_size)
-    images, labels = [], []
+    images = []
     for age in info.ages:
         path = image_path(folder, age)
         if path is None:
             raise UserError(f"{folder} has no image of age {age}; run `fran check-data {folder.parent}`")
         images.append(_of_shape(read_image(path), shape, path))
-        if (classes := label_path(folder, age)) is not None:
-            labels.append(_of_shape(read_labels(classes), shape, classes))
-    if len(labels) == len(images):
-        _save(folder / PACKED_LABELS, np.stack(labels))
+    pack_labels(folder, info)
     # last, because its presence says that the identity is packed
     return _save(folder / PACKED_IMAGES, np.stack(images))
+
+
+def pack_labels(folder: Path, info: DatasetInfo) -> None:
+    """Write ``packed_labels.npy`` (ages, H, W) for an identity that has a class map at every age.
+
+    Raises:
+        UserError: a class map that is broken or of another size.
+    """
+    paths = [path for age in info.ages if (path := label_path(folder, age)) is not None]
+    if len(paths) == len(info.ages):
+        shape = (info.image_size, info.image_size)
+        _save(folder / PACKED_LABELS, np.stack([_of_shape(read_labels(path), shape, path) for path in paths]))
 
 
 def _of_shape(pixels: np.ndarray, shape: tuple[int, int], path: Path) -> np.ndarray:

@@ -17,7 +17,8 @@ from fran_lightning.networks.generator import Generator
 Architecture = Literal["fran_unet", "smp_unet", "timroelofs_unet", "rylu_unet"]
 #: name of the exported weights in a run folder
 GENERATOR_FILE = "generator.safetensors"
-_METADATA_KEY = "fran"
+#: key of the JSON text in a file's own metadata
+METADATA_KEY = "fran"
 
 
 def build_generator(config: Mapping[str, Any]) -> Generator:
@@ -59,7 +60,7 @@ def save_generator(path: str | os.PathLike[str], generator: Generator, metadata:
     content = {**metadata, "generator": generator.config}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={_METADATA_KEY: json.dumps(content)})
+        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(content)})
 
 
 def resolve_generator_file(path: str | os.PathLike[str]) -> Path:
@@ -74,7 +75,10 @@ def resolve_generator_file(path: str | os.PathLike[str]) -> Path:
         hint = "the run has not finished an epoch yet" if given.is_dir() else "no such file"
         raise UserError(f"checkpoint {file}: {hint}; give a run folder or its {GENERATOR_FILE}")
     if file.suffix != ".safetensors":
-        raise UserError(f"checkpoint {file} is no .safetensors file; give a run folder or its {GENERATOR_FILE}")
+        raise UserError(
+            f"checkpoint {file} is no .safetensors file; give a run folder or its {GENERATOR_FILE}, "
+            "or bring other people's weights to that form by `fran import-weights`"
+        )
     return file
 
 
@@ -92,9 +96,9 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
             stored = handle.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise UserError(f"checkpoint {file} is broken or incomplete ({error}); export it again") from error
-    if _METADATA_KEY not in stored:
-        raise UserError(f"checkpoint {file} was not made by this program: it has no {_METADATA_KEY!r} metadata")
-    return json.loads(stored[_METADATA_KEY])
+    if METADATA_KEY not in stored:
+        raise UserError(f"checkpoint {file} was not made by this program: it has no {METADATA_KEY!r} metadata")
+    return json.loads(stored[METADATA_KEY])
 
 
 def load_generator(path: str | os.PathLike[str]) -> tuple[Generator, dict[str, Any]]:

@@ -114,6 +114,16 @@ def pixel_grid_matrix(factor_x: float, factor_y: float | None = None) -> np.ndar
     return np.array([[factor_x, 0, (factor_x - 1) / 2], [0, factor_y, (factor_y - 1) / 2]])
 
 
+def quarter_turn_matrix(turns: int, height: int, width: int) -> np.ndarray:
+    """The matrix (2, 3) from ``np.rot90(stored, turns)`` back to a stored picture of ``height`` x ``width``."""
+    return {
+        0: np.array([[1.0, 0, 0], [0, 1, 0]]),
+        1: np.array([[0.0, -1, width - 1], [1, 0, 0]]),
+        2: np.array([[-1.0, 0, width - 1], [0, -1, height - 1]]),
+        3: np.array([[0.0, 1, 0], [-1, 0, height - 1]]),
+    }[turns % 4]
+
+
 def crop(image: np.ndarray, square: FaceSquare, size: int) -> np.ndarray:
     """Cut ``square`` out of an image (H, W) or (H, W, C), upright, as (size, size[, C]) of the same type.
 
@@ -130,7 +140,7 @@ def sample(image: np.ndarray, to_image: np.ndarray, size: int) -> np.ndarray:
     """
     import cv2
 
-    left, top, right, bottom = _needed_part(to_image, size, image.shape[:2])
+    left, top, right, bottom = needed_part(to_image, size, image.shape[:2])
     region = np.ascontiguousarray(image[top:bottom, left:right])
     matrix = to_image.copy()
     matrix[:, 2] -= (left, top)
@@ -144,7 +154,7 @@ def sample(image: np.ndarray, to_image: np.ndarray, size: int) -> np.ndarray:
     return cv2.warpAffine(region, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def _needed_part(to_image: np.ndarray, size: int, shape: tuple[int, int]) -> tuple[int, int, int, int]:
+def needed_part(to_image: np.ndarray, size: int, shape: tuple[int, int]) -> tuple[int, int, int, int]:
     """The part of an image that a crop shows; the whole image if the crop leaves it, for its mirror images."""
     height, width = shape
     last = size - 1

@@ -6,12 +6,14 @@ Coordinates are pixels of the image given, x to the right and y down, with integ
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 
 from fran_lightning.perception.bundled import bundled_file
 from fran_lightning.perception.face import Face, check_rgb
 from fran_lightning.perception.landmarks import refine_face
+from fran_lightning.perception.picture import Picture, as_picture
 
 __all__ = ["Face", "FaceDetector", "detect_hog"]
 
@@ -40,70 +42,60 @@ class FaceDetector:
         self.refine = refine
         self._network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), score_threshold, 0.3, 500)
 
-    def detect(self, image: np.ndarray) -> list[Face]:
-        """All faces of a uint8 RGB image (H, W, 3), the largest first.
+    def detect(self, image: np.ndarray | Picture) -> list[Face]:
+        """All faces of a uint8 RGB image (H, W, 3) or another :class:`Picture`, the largest first.
 
         Raises:
             UserError: the image is no uint8 RGB array.
         """
-        image = check_rgb(image)
-        longest = max(image.shape[:2])
-        faces = self._search(image, min(1.0, self.longest_side / longest))
-        if not faces and longest > self.longest_side:
-            faces = self._search(image, min(1.0, 2 * self.longest_side / longest))
+        picture = as_picture(image)
+        faces = self._search(picture, self.longest_side)
+        if not faces and max(picture.shape) > self.longest_side:
+            faces = self._search(picture, 2 * self.longest_side)
         if not faces:
-            faces = self._search_with_border(image)
+            faces = self._search_with_border(picture)
         if self.refine:
-            faces = [refine_face(image, face) for face in faces]
+            faces = [refine_face(picture, face) for face in faces]
         return sorted(faces, key=lambda face: face.area, reverse=True)
 
-    def _search(self, image: np.ndarray, scale: float) -> list[Face]:
+    def _search(self, picture: Picture, longest_side: int) -> list[Face]:
+        height, width = picture.shape
+        small = picture.reduced(longest_side)
+        zoom = np.array([width / small.shape[1], height / small.shape[0]], dtype=np.float32)
+        return [_scaled(face, zoom, 0) for face in self._look_at(small)]
+
+    def _search_with_border(self, picture: Picture) -> list[Face]:
         import cv2
 
-        height, width = image.shape[:2]
-        # YuNet needs a few cells of its coarsest grid (32 pixels) to look at
-        size = (max(32, round(width * scale)), max(32, round(height * scale)))
-        reduced = image
-        if size != (width, height):
-            shrinks = size[0] < width
-            reduced = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        self._network.setInputSize(size)
-        _, rows = self._network.detect(cv2.cvtColor(reduced, cv2.COLOR_RGB2BGR))
+        height, width = picture.shape
+        small = picture.reduced(max(1, self.longest_side // 2))
+        border = max(small.shape) // 2
+        zoom = np.array([width / small.shape[1], height / small.shape[0]], dtype=np.float32)
+        grey = [127, 127, 127]
+        padded = cv2.copyMakeBorder(small, border, border, border, border, cv2.BORDER_CONSTANT, value=grey)
+        return [_scaled(face, zoom, border) for face in self._look_at(padded)]
+
+    def _look_at(self, image: np.ndarray) -> list[Face]:
+        """What YuNet says about a uint8 RGB image, in its pixels."""
+        import cv2
+
+        self._network.setInputSize((image.shape[1], image.shape[0]))
+        _, rows = self._network.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         if rows is None:
             return []
-        # pixel centres: the first pixel of the copy covers the middle of several pixels of the original
-        zoom = np.array([width / size[0], height / size[1]], dtype=np.float32)
         faces = []
         # on pictures of a few pixels YuNet's answer overflows
         for row in rows[np.isfinite(rows).all(axis=1)]:
-            corners = np.array([row[:2], row[:2] + row[2:4]], dtype=np.float32)
-            points = row[4:14].reshape(5, 2).astype(np.float32)
-            faces.append(Face(((corners + 0.5) * zoom - 0.5).ravel(), (points + 0.5) * zoom - 0.5, float(row[14])))
+            box = np.concatenate([row[:2], row[:2] + row[2:4]]).astype(np.float32)
+            faces.append(Face(box, row[4:14].reshape(5, 2).astype(np.float32), float(row[14])))
         return faces
 
-    def _search_with_border(self, image: np.ndarray) -> list[Face]:
-        import cv2
 
-        height, width = image.shape[:2]
-        border = max(height, width) // 2
-        scale = self.longest_side / 2 / max(height, width)
-        if scale < 1:
-            size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            reduced = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-            border = max(size) // 2
-        else:
-            reduced = image
-        zoom = np.array([width / reduced.shape[1], height / reduced.shape[0]], dtype=np.float32)
-        grey = [127, 127, 127]
-        padded = cv2.copyMakeBorder(reduced, border, border, border, border, cv2.BORDER_CONSTANT, value=grey)
-        return [
-            Face(
-                ((face.box.reshape(2, 2) - border + 0.5) * zoom - 0.5).ravel(),
-                (face.points - border + 0.5) * zoom - 0.5,
-                face.score,
-            )
-            for face in self._search(padded, 1.0)
-        ]
+def _scaled(face: Face, zoom: np.ndarray, border: int) -> Face:
+    """A face of a reduced copy in the pixels of the original, which is ``zoom`` times as large without the border."""
+    # pixel centres: the first pixel of the copy covers the middle of several pixels of the original
+    box, points = ((values - border + 0.5) * zoom - 0.5 for values in (face.box.reshape(2, 2), face.points))
+    return replace(face, box=box.ravel(), points=points)
 
 
 @functools.cache

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fran_lightning.perception.alignment import FaceSquare, crop, template_points, transform_points
+from fran_lightning.perception.alignment import FaceSquare, template_points, transform_points
 from fran_lightning.perception.bundled import bundled_file
 from fran_lightning.perception.face import Face, check_rgb
+from fran_lightning.perception.picture import Picture, as_picture
 
 #: Pixels of the upright cut-out that dlib's networks look at; their own chips are 64 and 150 pixels of it.
 CROP_SIZE = 256
@@ -73,12 +74,12 @@ def landmarks(image: np.ndarray, face: Face, count: Literal[5, 68] = 68) -> np.n
     """
     if count == 68 and face.landmarks is not None:
         return face.landmarks
-    return _landmarks_in_square(check_rgb(image), FaceSquare.from_points(face.points), count)
+    return _landmarks_in_square(as_picture(image), FaceSquare.from_points(face.points), count)
 
 
-def _landmarks_in_square(image: np.ndarray, square: FaceSquare, count: Literal[5, 68]) -> np.ndarray:
+def _landmarks_in_square(picture: Picture, square: FaceSquare, count: Literal[5, 68]) -> np.ndarray:
     matrix = square.to_frame(CROP_SIZE)
-    return transform_points(matrix, crop_landmarks(crop(image, square, CROP_SIZE), count))
+    return transform_points(matrix, crop_landmarks(picture.cut_out(square, CROP_SIZE), count))
 
 
 def five_points(landmarks68: np.ndarray) -> np.ndarray:
@@ -87,17 +88,18 @@ def five_points(landmarks68: np.ndarray) -> np.ndarray:
     return np.stack([*eyes, *landmarks68[[30, 48, 54]]])
 
 
-def refine_face(image: np.ndarray, face: Face) -> Face:
-    """``face`` with landmarks, and with points taken from them.
+def refine_face(image: np.ndarray | Picture, face: Face) -> Face:
+    """``face`` of a uint8 RGB image (H, W, 3) or another picture, with landmarks, and with points taken from them.
 
     The face is cut out by its points, so they are found again until the cut-out stays: a detector sees only about
     half of a head's tilt. A face on which the landmarks disagree with the detector (a profile, say) keeps its points.
     """
+    picture = as_picture(image)
     square = FaceSquare.from_points(face.points)
     if square.side < _SMALLEST_SIDE:
         return face
     for _ in range(3):
-        found = _landmarks_in_square(image, square, 68)
+        found = _landmarks_in_square(picture, square, 68)
         points = five_points(found)
         better = FaceSquare.from_points(points)
         moved = np.hypot(better.x - square.x, better.y - square.y) / square.side + abs(better.angle - square.angle)

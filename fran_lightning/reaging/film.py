@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fran_lightning.errors import UserError
+from fran_lightning.reaging.film_metadata import READ_XMP, append_xmp_box, film_metadata
 
 if TYPE_CHECKING:
     import av
@@ -42,7 +43,7 @@ _ENCODERS = {
 }
 #: Options that make an encoder visually lossless; {quality} is its constant-quality number.
 _QUALITY = {
-    "libx264": ({"crf": "{quality}", "preset": "veryfast"}, 12),
+    "libx264": ({"crf": "{quality}", "preset": "superfast", "coder": "vlc"}, 13),
     "libx265": ({"crf": "{quality}", "preset": "fast", "x265-params": "log-level=error"}, 16),
     "libvpx-vp9": ({"crf": "{quality}", "b:v": "0", "row-mt": "1", "cpu-used": "4"}, 18),
     "libsvtav1": ({"crf": "{quality}", "preset": "8"}, 20),
@@ -92,7 +93,7 @@ def open_film(path: str | os.PathLike[str]) -> av.container.InputContainer:
         raise UserError(f"film {path} does not exist")
     try:
         # a wrong byte in metadata must not stop a film
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(str(path), metadata_errors="replace", options=READ_XMP)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UserError(f"film {path} is broken or no film ({getattr(error, 'strerror', error)})") from error
     if not _pictures(container):
@@ -299,8 +300,15 @@ class FilmWriter:
         pixel_format: str,
         quality: int | None = None,
         copies: bool = True,
+        edited: bool = False,
     ) -> None:
-        """``quality``: the encoder's constant-quality number, None is visually lossless; ``copies``: other streams."""
+        """Open the file.
+
+        Args:
+            quality: the encoder's constant-quality number, None is visually lossless.
+            copies: whether to take over the other streams.
+            edited: whether the metadata say that a generative model edited the pictures.
+        """
         pictures = _pictures(source)[0]
         self._pixel_format = pixel_format
         self._container = _open_output(path)
@@ -312,13 +320,18 @@ class FilmWriter:
         self._stream = self._container.add_stream(encoder, rate=rate, options=options)
         self._tag(pictures)
         self._copies = _add_copies(self._container, source, pictures, self.notes) if copies else {}
-        self._container.metadata.update(source.metadata)
+        self._path = path
+        self._metadata = film_metadata(source.metadata, self._container.format.name, edited)
+        self._container.metadata.update(self._metadata.tags)
+        self.notes += self._metadata.notes
         self._opened = False
 
     def _tag(self, pictures: av.VideoStream) -> None:
         context, source = self._stream.codec_context, pictures.codec_context
         context.width, context.height = source.width, source.height
         context.pix_fmt = self._pixel_format
+        # several frames at once where the encoder can: the parts of one frame keep fewer cores busy
+        context.thread_type = "AUTO"
         # the source's clock, so that every time is kept exactly
         context.time_base = pictures.time_base
         self._stream.time_base = pictures.time_base
@@ -352,6 +365,8 @@ class FilmWriter:
         """Write what the encoder still holds, and the trailer."""
         self._container.mux(self._stream.encode(None))
         self._container.close()
+        if self._metadata.box is not None:
+            append_xmp_box(self._path, self._metadata.box)
 
     def __enter__(self) -> FilmWriter:
         return self
@@ -406,10 +421,13 @@ def _add_copies(
     return copies
 
 
-def join_films(path: Path, parts: Sequence[Path], source: av.container.InputContainer, notes: list[str]) -> None:
+def join_films(
+    path: Path, parts: Sequence[Path], source: av.container.InputContainer, notes: list[str], edited: bool = False
+) -> None:
     """Write the pictures of ``parts``, one after the other, with the other streams of ``source``; nothing is encoded.
 
-    The parts were written by :class:`FilmWriter` with the same settings; their frames keep their times.
+    The parts were written by :class:`FilmWriter` with the same settings; their frames keep their times. ``edited``:
+    whether the metadata say that a generative model edited the pictures.
     """
     with _open_output(path) as container:
         pictures = _pictures(source)[0]
@@ -419,7 +437,9 @@ def join_films(path: Path, parts: Sequence[Path], source: av.container.InputCont
             _set_display_matrix(stream, next(decode(first, DecodeReport())))
         stream.metadata.update(pictures.metadata)
         copies = _add_copies(container, source, pictures, notes)
-        container.metadata.update(source.metadata)
+        metadata = film_metadata(source.metadata, container.format.name, edited)
+        container.metadata.update(metadata.tags)
+        notes += metadata.notes
         waiting = _picture_packets(parts)
         picture = next(waiting, None)
         for packet in source.demux([stream for stream in source.streams if stream.index in copies] or None):
@@ -436,6 +456,8 @@ def join_films(path: Path, parts: Sequence[Path], source: av.container.InputCont
             picture.stream = stream
             container.mux(picture)
             picture = next(waiting, None)
+    if metadata.box is not None:
+        append_xmp_box(path, metadata.box)
 
 
 def _picture_packets(parts: Sequence[Path]) -> Iterator[av.Packet]:

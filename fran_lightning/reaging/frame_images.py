@@ -5,14 +5,16 @@ from __future__ import annotations
 import glob
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from fran_lightning.ages import MAXIMUM_AGE, YEARS_PER_UNIT, painted_age_map
 from fran_lightning.errors import UserError
+from fran_lightning.reaging.sequences import describe_numbers
 
-_IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".bmp")
+_IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".exr", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 def find_sequence(text: str) -> list[Path]:
@@ -41,6 +43,11 @@ def _number_order(path: Path) -> tuple[object, ...]:
     return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name))
 
 
+def _last_number(path: Path) -> int | None:
+    numbers = re.findall(r"\d+", path.stem)
+    return int(numbers[-1]) if numbers else None
+
+
 class FrameImages:
     """One grey image for all frames, or one per frame, as float32 (H, W) in [0, 1] (black to white)."""
 
@@ -53,6 +60,7 @@ class FrameImages:
         self.what = what
         self.files = find_sequence(os.fspath(source))
         self._last: tuple[Path, tuple[int, int], np.ndarray] | None = None
+        self._by_number = {number: path for path in self.files if (number := _last_number(path)) is not None}
 
     def __repr__(self) -> str:
         changed = [(str(path), path.stat().st_mtime_ns) for path in self.files]
@@ -63,19 +71,40 @@ class FrameImages:
         if 1 < len(self.files) < frames:
             raise UserError(f"the {self.what} has {len(self.files)} images for {frames} frames")
 
+    def check_numbers(self, numbers: Sequence[int]) -> None:
+        """Raises: UserError, where there are several images, but not one for each of the frames' ``numbers``."""
+        missing = [number for number in numbers if number not in self._by_number]
+        if len(self.files) > 1 and missing:
+            raise UserError(f"the {self.what} has no image for frame {describe_numbers(missing)}")
+
+    def check_shapes(self, height: int, width: int) -> None:
+        """Read the first and the last image. Raises: UserError, where they are broken or of another shape."""
+        for path in {self.files[0], self.files[-1]}:
+            self._read(path, height, width)
+
     def at(self, index: int, height: int, width: int) -> np.ndarray:
-        """The image of frame ``index`` (from 0) at ``height`` x ``width``. Read only.
+        """The image of frame ``index`` (from 0, in the order of the images) at ``height`` x ``width``. Read only.
 
         Raises:
             UserError: no image, not grey, of another shape, or there are fewer images than frames.
         """
+        return self._read(self.path_at(index), height, width)
+
+    def path_at(self, index: int) -> Path:
+        """The file of frame ``index``. Raises: UserError, where there are fewer images than frames."""
         if len(self.files) > 1 and index >= len(self.files):
             raise UserError(f"the {self.what} has {len(self.files)} images, but the film is longer")
-        path = self.files[index if len(self.files) > 1 else 0]
+        return self.files[index if len(self.files) > 1 else 0]
+
+    def of_number(self, number: int, height: int, width: int) -> np.ndarray:
+        """As :meth:`at`, for the frame with a ``number``, which is the last number in the images' names."""
+        self.check_numbers([number])
+        return self._read(self._by_number[number] if len(self.files) > 1 else self.files[0], height, width)
+
+    def _read(self, path: Path, height: int, width: int) -> np.ndarray:
         if self._last is not None and self._last[:2] == (path, (height, width)):
             return self._last[2]
-        # an age map is black for 0 and white for 100 years: read as a share of the whole, it is a mask
-        native = painted_age_map(path)[0, 0].numpy() * np.float32(YEARS_PER_UNIT / MAXIMUM_AGE)
+        native = _read_share(path)
         if abs(native.shape[1] * height - native.shape[0] * width) > 0.02 * native.shape[0] * width:
             shown = f"{native.shape[1]} x {native.shape[0]}"
             raise UserError(
@@ -90,3 +119,13 @@ class FrameImages:
         image.flags.writeable = False
         self._last = (path, (height, width), image)
         return image
+
+
+def _read_share(path: Path) -> np.ndarray:
+    """A grey image (H, W) float32, black at 0 and white at 1."""
+    if path.suffix.lower() == ".exr":
+        from fran_lightning.reaging.exr import read_grey_exr
+
+        return read_grey_exr(path)
+    # an age map is black for 0 and white for 100 years: read as a share of the whole, it is a mask
+    return painted_age_map(path)[0, 0].numpy() * np.float32(YEARS_PER_UNIT / MAXIMUM_AGE)

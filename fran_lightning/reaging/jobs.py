@@ -9,14 +9,15 @@ from typing import TypeVar
 import numpy as np
 
 from fran_lightning.errors import UserError
-from fran_lightning.perception.alignment import sample
+from fran_lightning.perception.alignment import quarter_turn_matrix, sample
 from fran_lightning.perception.face import NoFaceError
 from fran_lightning.reaging.network import face_deltas
-from fran_lightning.reaging.plan import FacePlan, plan_face
+from fran_lightning.reaging.parsed_skin import steady_skin
+from fran_lightning.reaging.plan import FaceInFrame, plan_face
 from fran_lightning.reaging.reager import Reager
 from fran_lightning.reaging.resolution import CropSize, choose_size
 from fran_lightning.reaging.settings import FaceChoice, ReageSettings
-from fran_lightning.reaging.tracks import SteadyTrack, quarter_turn_matrix
+from fran_lightning.reaging.tracks import SteadyTrack
 
 #: Frames that wait between two stages.
 STAGE_DEPTH = 4
@@ -63,22 +64,16 @@ class FaceJob:
 
 
 @dataclass
-class FaceInFrame:
-    """A face on its way through the network; ``to_frame`` (2, 3) leads from pixels of its crop to those of the frame.
+class FrameWork:
+    """What every frame carries through the stages.
 
-    ``delta`` (S, S, 3) is what the network says, zero where the mask is zero.
+    ``is_frame``: not something that passes through beside the frames. ``leading``: made for the sake of the frames
+    around it, and not to be written.
     """
 
-    to_frame: np.ndarray
-    plan: FacePlan
-    delta: np.ndarray | None = None
-
-
-@dataclass
-class FrameWork:
-    """What every frame carries through the stages."""
-
     faces: list[FaceInFrame] = field(default_factory=list)
+    is_frame: bool = True
+    leading: bool = False
 
 
 Work = TypeVar("Work", bound=FrameWork)
@@ -190,7 +185,7 @@ def plan_frame(
             painted_ages=None if frame_ages is None else np.clip(sample(frame_ages, to_frame, size), 0, 1),
             strength=settings.strength_at(number),
         )
-        faces.append(FaceInFrame(to_frame, plan))
+        faces.append(FaceInFrame(job.track.person, to_frame, plan, track=id(job.track)))
     return faces
 
 
@@ -199,15 +194,16 @@ def active_jobs(jobs: Sequence[FaceJob], index: int) -> list[FaceJob]:
     return [job for job in jobs if job.track.start <= index < job.track.stop]
 
 
-def through_network(reager: Reager, items: Iterator[Work]) -> Iterator[Work]:
-    """Collect what fills a batch, run it, and pass everything on in order."""
+def through_network(reager: Reager, items: Iterator[Work], longest_wait: int = 4 * STAGE_DEPTH) -> Iterator[Work]:
+    """Give the faces their skin masks, collect what fills a batch, at most ``longest_wait`` frames, run it, and pass
+    everything on in order."""
     waiting: list[Work] = []
     pixels = 0
-    for item in items:
+    for item in steady_skin(reager.parser, items):
         waiting.append(item)
         pixels += sum(face.plan.crop.shape[0] ** 2 for face in item.faces)
         # without faces nothing has to wait; with them, until the batch is full
-        if pixels == 0 or pixels >= reager.network.batch_pixels or len(waiting) >= 4 * STAGE_DEPTH:
+        if pixels == 0 or pixels >= reager.network.batch_pixels or len(waiting) >= longest_wait:
             yield from _run_batch(reager, waiting)
             waiting, pixels = [], 0
     yield from _run_batch(reager, waiting)

@@ -1,7 +1,8 @@
 """Soft masks: where a face may change.
 
 All masks are float32 in [0, 1], in the coordinates of an FFHQ-aligned crop, and fall to zero before its border.
-They are made from dlib's 68 landmarks; no face parser is needed.
+They are made from dlib's 68 landmarks and the skin's colour; ``parsed_skin`` puts a face parser's answer in their place
+where it can be trusted.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def border_mask(size: int) -> np.ndarray:
     return mask
 
 
-def _outline(landmarks: np.ndarray) -> np.ndarray:
+def face_outline(landmarks: np.ndarray) -> np.ndarray:
     """The face's outline (N, 2): the jaw, and over the brows an arch up to where hair usually begins.
 
     By the rule of thirds the hairline lies as far above the brows as the brows above the nose's base.
@@ -70,9 +71,14 @@ def soften(mask: np.ndarray, share: float = _EDGE) -> np.ndarray:
     return np.clip(blurred, 0, 1)
 
 
-def _grown(points: np.ndarray, factor: float) -> np.ndarray:
+def grown(points: np.ndarray, factor: float) -> np.ndarray:
     centre = points.mean(axis=0)
     return centre + (points - centre) * factor
+
+
+def _fill_grown(parts: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """The polygons of ``parts``, each a little grown, in one mask (size, size)."""
+    return np.max([fill_polygon(grown(part, 1.1), size) for part in parts], axis=0)
 
 
 def face_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
@@ -81,7 +87,7 @@ def face_mask(landmarks: np.ndarray, size: int) -> np.ndarray:
     Args:
         landmarks: (68, 2) in pixels of a crop of ``size`` pixels.
     """
-    return soften(fill_polygon(_grown(_outline(landmarks), 1.04), size)) * border_mask(size)
+    return soften(fill_polygon(grown(face_outline(landmarks), 1.04), size)) * border_mask(size)
 
 
 def neck_polygon(landmarks: np.ndarray, size: int) -> np.ndarray:
@@ -89,6 +95,10 @@ def neck_polygon(landmarks: np.ndarray, size: int) -> np.ndarray:
     jaw = landmarks[4:13]
     left, right = jaw[0] + 0.1 * (jaw[-1] - jaw[0]), jaw[-1] - 0.1 * (jaw[-1] - jaw[0])
     return np.concatenate([jaw, [(right[0], size), (left[0], size)]])
+
+
+#: From log light of red, green and blue to the skin's features.
+_FEATURES = np.array([[1 / 3, 1 / 3, 1 / 3], [1, -1, 0], [0, -1, 1]])
 
 
 @dataclass(frozen=True)
@@ -106,9 +116,9 @@ class SkinModel:
     @staticmethod
     def features(crop: np.ndarray) -> np.ndarray:
         """(H, W, 3) float32 RGB in [-1, 1] -> log brightness and two log colour ratios, steady under shading."""
-        light = np.log2(np.clip(crop * 0.5 + 0.5, 0, None) + 0.02)
-        green = light[..., 1]
-        return np.stack([light.mean(axis=-1), light[..., 0] - green, light[..., 2] - green], axis=-1)
+        import cv2
+
+        return cv2.transform(_log_light(crop), _FEATURES)
 
     @classmethod
     def from_crop(cls, crop: np.ndarray, landmarks: np.ndarray) -> SkinModel:
@@ -132,7 +142,25 @@ class SkinModel:
 
     def distance(self, crop: np.ndarray) -> np.ndarray:
         """(H, W) Mahalanobis distance of every pixel of a crop from this skin."""
-        return np.sqrt((((self.features(crop) - self.mean) / self.spread) ** 2).sum(axis=-1))
+        import cv2
+
+        # features, less the mean, by the spread: one affine map
+        affine = np.column_stack([_FEATURES, -self.mean]) / self.spread[:, None]
+        deviations = cv2.transform(_log_light(crop), affine)
+        return np.sqrt(cv2.transform(cv2.multiply(deviations, deviations), np.ones((1, 3))))
+
+
+def _log_light(crop: np.ndarray) -> np.ndarray:
+    """Binary logarithm of light, 0 black and 1 white, a little above zero: (H, W, 3) float32 RGB."""
+    import cv2
+
+    light = np.maximum(crop * np.float32(0.5) + np.float32(0.5), 0) + np.float32(0.02)
+    return cv2.log(light) * np.float32(1 / np.log(2))
+
+
+def eyes_and_open_mouth(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """Between the lids and between the lips, by landmarks: (size, size), softly."""
+    return soften(_fill_grown([landmarks[36:42], landmarks[42:48], landmarks[60:68]], size), 0.006)
 
 
 def skin_mask(crop: np.ndarray, landmarks: np.ndarray, model: SkinModel | None = None) -> np.ndarray:
@@ -146,18 +174,16 @@ def skin_mask(crop: np.ndarray, landmarks: np.ndarray, model: SkinModel | None =
     """
     size = crop.shape[0]
     distance = (model or SkinModel.from_crop(crop, landmarks)).distance(crop)
-    face = soften(fill_polygon(_outline(landmarks), size))
-    around = fill_polygon(_grown(_outline(landmarks), 1.22), size)
+    face = soften(fill_polygon(face_outline(landmarks), size))
+    around = fill_polygon(grown(face_outline(landmarks), 1.22), size)
     around = soften(np.maximum(around, fill_polygon(neck_polygon(landmarks, size), size)))
     # inside the outline only what is plainly no skin is left out; around it only what plainly is gets in
     limit = 3.0 + 2.5 * face
     likely = np.clip(limit - distance, 0, 1)
     mask = around * soften(likely, 0.008)
     kept = [landmarks[17:22], landmarks[22:27], landmarks[48:60]]
-    for part in kept:
-        mask = np.maximum(mask, soften(fill_polygon(_grown(part, 1.1), size), 0.008) * face)
-    for part in (landmarks[36:42], landmarks[42:48], landmarks[60:68]):
-        mask = mask * (1 - soften(fill_polygon(_grown(part, 1.1), size), 0.006))
+    mask = np.maximum(mask, soften(_fill_grown(kept, size), 0.008) * face)
+    mask = mask * (1 - eyes_and_open_mouth(landmarks, size))
     return (mask * border_mask(size)).astype(np.float32)
 
 

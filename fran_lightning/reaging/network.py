@@ -81,12 +81,15 @@ class DeltaNetwork:
             source_years: B ages of the faces as they are.
             target_map: (B, 1, S, S) years / 100.
         """
-        height, width = crops.shape[-2:]
-        source_map = uniform_age_map(list(source_years), height, width)
-        inputs = torch.cat([crops, source_map, target_map], dim=1)
-        inputs = inputs.to(device=self.device, dtype=self.dtype).contiguous(memory_format=torch.channels_last)
-        delta = self._run(inputs).float().cpu()
-        if not torch.isfinite(delta).all():
+        count, _, height, width = crops.shape
+        # filled in the layout in which it is used: no other copy of it is made on the CPU
+        inputs = torch.empty((count, 5, height, width), memory_format=torch.channels_last)
+        inputs[:, :3] = crops
+        inputs[:, 3:4] = uniform_age_map(list(source_years), 1, 1)
+        inputs[:, 4:] = target_map
+        delta = self._run(inputs.to(device=self.device, dtype=self.dtype)).float().cpu()
+        # one number that is not finite makes the sum so, too
+        if not torch.isfinite(delta.sum()):
             raise UserError("the network's output is not finite; the checkpoint is damaged, or use --precision float32")
         return delta
 
@@ -151,6 +154,8 @@ def face_deltas(network: DeltaNetwork, plans: Sequence[FacePlan]) -> list[np.nda
     Outside the mask the network is told target = input age *and* its delta is multiplied by the mask (Zoss et al.
     2022, section 4.7, asks for the former; the latter makes it exact).
     """
+    import cv2
+
     deltas: list[np.ndarray | None] = [None] * len(plans)
     sizes = sorted({plan.crop.shape[0] for plan in plans})
     for size in sizes:
@@ -163,5 +168,6 @@ def face_deltas(network: DeltaNetwork, plans: Sequence[FacePlan]) -> list[np.nda
             target_map = torch.from_numpy(np.stack([plan.target_map for plan in group]))[:, None]
             answer = network(crops, [plan.source_age for plan in group], target_map)
             for index, plan, delta in zip(chosen, group, answer.permute(0, 2, 3, 1).numpy(), strict=True):
-                deltas[index] = np.ascontiguousarray(delta) * (plan.mask[..., None] * np.float32(plan.strength))
+                weight = plan.mask * np.float32(plan.strength)
+                deltas[index] = cv2.multiply(np.ascontiguousarray(delta), cv2.merge([weight] * 3))
     return [delta for delta in deltas if delta is not None]

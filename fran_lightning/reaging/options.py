@@ -49,3 +49,16 @@ def parse_size_rule(text: str) -> SizeRule | int:
     if text.isdigit() and 64 <= int(text) <= 8192:
         return int(text)
     raise UserError(f"--size {text!r} is unknown; write auto, full, or pixels from 64 to 8192")
+
+
+def parse_quality(text: str | None) -> int | None:
+    """An encoder's constant-quality number.
+
+    Raises:
+        UserError: no whole number.
+    """
+    if text is None:
+        return None
+    if not text.strip().isdigit():
+        raise UserError(f"--quality {text!r} is no whole number; write one like 18")
+    return int(text)

@@ -76,10 +76,10 @@ class PartsWriter:
             self._writer = None
             self._done += 1
 
-    def join(self, path: Path, source: av.container.InputContainer, notes: list[str]) -> None:
-        """Finish the last part and write the whole film to ``path``."""
+    def join(self, path: Path, source: av.container.InputContainer, notes: list[str], edited: bool = False) -> None:
+        """Finish the last part and write the whole film to ``path``; ``edited`` as for :func:`join_films`."""
         self._finish_part()
-        join_films(path, self.parts(), source, notes)
+        join_films(path, self.parts(), source, notes, edited)
 
     def remove(self) -> None:
         """Throw the parts away."""

@@ -5,12 +5,12 @@ So the frame keeps its own grain and sharpness, and where the delta is zero its 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fran_lightning.perception.alignment import (
-    FaceSquare,
     compose,
     magnification,
     pixel_grid_matrix,
@@ -37,9 +37,22 @@ class Patch:
         return Patch(self.left, self.top, self.values * (part[..., None] if self.values.ndim == 3 else part))
 
 
-def bring_back(values: np.ndarray, square: FaceSquare, height: int, width: int) -> Patch:
-    """Crop values (S, S[, C]) float32 at the resolution of a ``height`` x ``width`` frame. As :func:`spread`."""
-    return spread(values, square.to_frame(values.shape[0]), height, width)
+def sum_patches(patches: Sequence[Patch]) -> Patch:
+    """One patch that holds the sum of ``patches``; those of no size do not count.
+
+    Raises:
+        ValueError: there is none.
+    """
+    seen = [patch for patch in patches if patch.values.size] or list(patches[:1])
+    if len(seen) == 1:
+        return seen[0]
+    left, top = min(patch.left for patch in seen), min(patch.top for patch in seen)
+    right = max(patch.left + patch.values.shape[1] for patch in seen)
+    bottom = max(patch.top + patch.values.shape[0] for patch in seen)
+    total = np.zeros((bottom - top, right - left, *seen[0].values.shape[2:]), dtype=np.float32)
+    for patch in seen:
+        total[Patch(patch.left - left, patch.top - top, patch.values).window()] += patch.values
+    return Patch(left, top, total)
 
 
 def spread(values: np.ndarray, to_image: np.ndarray, height: int, width: int) -> Patch:

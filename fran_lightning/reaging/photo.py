@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fran_lightning.errors import UserError
 from fran_lightning.files import atomic_path
+from fran_lightning.reaging.provenance import DIGITAL_SOURCE_TYPE, DamagedXmpError, mark_xmp
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
-_ORIENTATION_TAG = 0x0112
+_ORIENTATION_TAG, _XMP_TAG = 0x0112, 700
+#: bytes of XMP that fit into a JPEG's segment
+_JPEG_XMP = 65502
+#: keyword of XMP in a PNG
+_PNG_XMP = "XML:com.adobe.xmp"
 #: Modes that PIL reads with all that the file holds, and how they are brought to RGB or grey, with alpha or without.
 _EIGHT_BIT_MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"}
 
@@ -25,7 +33,7 @@ class Photo:
         pixels: (H, W, 3) uint8 or uint16 RGB; a grey photo has three equal channels.
         alpha: (H, W) of the same type, or None.
         grey: whether it is written with one channel.
-        icc_profile, exif: as in the file, the EXIF orientation set to "upright".
+        icc_profile, exif, xmp: as in the file, the EXIF orientation set to "upright".
         notes: what had to be changed on the way, one sentence each.
     """
 
@@ -34,11 +42,19 @@ class Photo:
     grey: bool = False
     icc_profile: bytes | None = None
     exif: bytes | None = None
+    xmp: bytes | None = None
     notes: tuple[str, ...] = ()
 
     def with_pixels(self, pixels: np.ndarray) -> Photo:
         """The same photo with other colours (H, W, 3)."""
         return replace(self, pixels=pixels)
+
+    def marked_as_edited(self) -> Photo:
+        """The same photo whose XMP says that a generative model edited it."""
+        try:
+            return replace(self, xmp=mark_xmp(self.xmp))
+        except DamagedXmpError:
+            return replace(self, xmp=mark_xmp(), notes=(*self.notes, "the XMP metadata is damaged: it was replaced"))
 
     def channels(self) -> np.ndarray:
         """What is written: (H, W), (H, W, 2), (H, W, 3) or (H, W, 4)."""
@@ -101,12 +117,17 @@ def read_photo(path: str | os.PathLike[str]) -> Photo:
             orientation = exif.get(_ORIENTATION_TAG, 1)
             if _ORIENTATION_TAG in exif:
                 exif[_ORIENTATION_TAG] = 1
+            # in a TIFF it is a tag like those of EXIF
+            if _XMP_TAG in exif:
+                del exif[_XMP_TAG]
             array, notes = (_decode_16_bit(path), ()) if sixteen_bit else _decode(image, path)
             photo = split_channels(turn_upright(array, orientation))
             exif_bytes = exif.tobytes() if len(exif) else None
             # a CMYK profile says nothing about the RGB that was made of it
             icc_profile = None if notes else image.info.get("icc_profile")
-            return replace(photo, icc_profile=icc_profile, exif=exif_bytes, notes=notes)
+            return replace(
+                photo, icc_profile=icc_profile, exif=exif_bytes, xmp=image.info.get("xmp") or None, notes=notes
+            )
     except FileNotFoundError as error:
         raise UserError(f"photo {path} does not exist") from error
     except IsADirectoryError as error:
@@ -188,6 +209,11 @@ def write_photo(path: str | os.PathLike[str], photo: Photo) -> tuple[str, ...]:
         alpha = None if photo.alpha is None else _to_8_bit(photo.alpha)
         photo = replace(photo, pixels=_to_8_bit(photo.pixels), alpha=alpha)
         notes.append(f"{suffix[1:].upper()} holds 8 bits: the 16 bits were rounded")
+    if photo.xmp is not None and suffix == ".bmp":
+        notes.append("BMP has no room for XMP metadata, like that it was edited by a generative model: it was left out")
+    if photo.xmp is not None and suffix in (".jpg", ".jpeg") and len(photo.xmp) > _JPEG_XMP:
+        photo = replace(photo, xmp=mark_xmp() if DIGITAL_SOURCE_TYPE.encode() in photo.xmp else None)
+        notes.append("the photo's XMP metadata is larger than a JPEG holds: it was left out")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         if photo.pixels.dtype == np.uint16:
@@ -203,8 +229,9 @@ def _to_8_bit(array: np.ndarray) -> np.ndarray:
 
 def _save_8_bit(path: Path, photo: Photo) -> None:
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
-    options: dict[str, object] = {}
+    options: dict[str, Any] = {}
     suffix = path.suffix.lower()
     if suffix in (".jpg", ".jpeg"):
         options = {"quality": 95, "subsampling": 0}
@@ -216,6 +243,13 @@ def _save_8_bit(path: Path, photo: Photo) -> None:
         options["icc_profile"] = photo.icc_profile
     if photo.exif:
         options["exif"] = photo.exif
+    if photo.xmp and suffix == ".png":
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt(_PNG_XMP, photo.xmp.decode(errors="replace"))
+    elif photo.xmp and suffix in (".tif", ".tiff"):
+        options["tiffinfo"] = {_XMP_TAG: photo.xmp}
+    elif photo.xmp and suffix != ".bmp":
+        options["xmp"] = photo.xmp
     Image.fromarray(photo.channels()).save(path, **options)
 
 
@@ -233,7 +267,7 @@ def _save_16_bit(path: Path, photo: Photo) -> None:
         done, encoded = cv2.imencodeWithMetadata(".png", channels, list(metadata), list(metadata.values()))
         if not done:
             raise UserError(f"{path.name} could not be encoded as a 16-bit PNG")
-        encoded.tofile(path)
+        path.write_bytes(_png_with_xmp(encoded.tobytes(), photo.xmp) if photo.xmp else encoded.tobytes())
         return
     import tifffile
 
@@ -245,4 +279,12 @@ def _save_16_bit(path: Path, photo: Photo) -> None:
         planarconfig="contig" if channels.ndim == 3 else None,
         compression="zlib",
         iccprofile=photo.icc_profile,
+        extratags=[(_XMP_TAG, "B", len(photo.xmp), photo.xmp, True)] if photo.xmp else (),
     )
+
+
+def _png_with_xmp(png: bytes, packet: bytes) -> bytes:
+    """``png`` with XMP as the international text that it has to be; OpenCV writes it as Latin-1."""
+    chunk = b"iTXt" + _PNG_XMP.encode() + b"\0" * 5 + packet
+    # after the signature and the header
+    return png[:33] + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[33:]

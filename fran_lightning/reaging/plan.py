@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,23 @@ from fran_lightning.perception.landmarks import CROP_SIZE
 from fran_lightning.reaging.masks import SkinModel, border_mask, crop_mask
 from fran_lightning.reaging.regions import regional_targets
 from fran_lightning.reaging.settings import ReageSettings
+
+
+@dataclass(frozen=True)
+class SkinRequest:
+    """What a face parser needs to replace the skin mask that was made from landmarks and colour.
+
+    Attributes:
+        crop: (256, 256, 3) float32 in [-1, 1].
+        landmarks: (68, 2) in its pixels.
+        floor: (256, 256) the mask by landmarks and colour.
+        years: target years, of the face or per pixel (S, S).
+    """
+
+    crop: np.ndarray
+    landmarks: np.ndarray
+    floor: np.ndarray
+    years: np.ndarray | np.float32
 
 
 @dataclass(frozen=True)
@@ -23,6 +40,7 @@ class FacePlan:
         target_map: (S, S) float32, years / 100; the source age outside the mask.
         mask: (S, S) float32 in [0, 1].
         strength: factor on the change.
+        skin_request: what a parser needs, where the mask is to show the skin.
     """
 
     crop: np.ndarray
@@ -30,6 +48,33 @@ class FacePlan:
     target_map: np.ndarray
     mask: np.ndarray
     strength: float = 1.0
+    skin_request: SkinRequest | None = None
+
+    def with_skin(self, skin: np.ndarray) -> FacePlan:
+        """The plan with a mask (256, 256) in place of the one by landmarks and colour."""
+        assert self.skin_request is not None
+        mask = _enlarge(skin, self.crop.shape[0])
+        target_map = _target_map(self.source_age, self.skin_request.years, mask)
+        return replace(self, mask=mask, target_map=target_map, skin_request=None)
+
+
+@dataclass
+class FaceInFrame:
+    """A face on its way through the network.
+
+    Attributes:
+        person: its number in the shot.
+        to_frame: (2, 3), from pixels of its crop to those of the frame.
+        plan: what the network is told.
+        delta: (S, S, 3) what the network says, zero where the mask is zero.
+        track: the same for one face in all frames of a shot.
+    """
+
+    person: int
+    to_frame: np.ndarray
+    plan: FacePlan
+    delta: np.ndarray | None = None
+    track: int = 0
 
 
 def plan_face(
@@ -62,9 +107,11 @@ def plan_face(
         shrinks = size > CROP_SIZE
         how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         small = cv2.resize(crop, (CROP_SIZE, CROP_SIZE), interpolation=how)
+    floor = None
     if isinstance(settings.mask, str):
         # masks are soft: 256 pixels hold all of them
-        mask = _enlarge(crop_mask(settings.mask, small, landmarks, skin), size)
+        floor = crop_mask(settings.mask, small, landmarks, skin)
+        mask = _enlarge(floor, size)
     else:
         mask = (painted_mask if painted_mask is not None else np.ones((size, size), np.float32)) * border_mask(size)
     if painted_ages is not None:
@@ -73,9 +120,16 @@ def plan_face(
         years = _enlarge(regional_targets(settings.regions, landmarks, CROP_SIZE, target_age), size)
     else:
         years = np.float32(target_age)
+    request = None
+    if settings.mask == "skin":
+        assert floor is not None
+        request = SkinRequest(small, landmarks, floor, years)
+    return FacePlan(crop, source_age, _target_map(source_age, years, mask), mask, strength, request)
+
+
+def _target_map(source_age: float, years: np.ndarray | np.float32, mask: np.ndarray) -> np.ndarray:
     source = np.float32(source_age)
-    target_map = (source + (years - source) * mask) / np.float32(YEARS_PER_UNIT)
-    return FacePlan(crop, source_age, target_map, mask, strength)
+    return (source + (years - source) * mask) / np.float32(YEARS_PER_UNIT)
 
 
 def _enlarge(plane: np.ndarray, size: int) -> np.ndarray:

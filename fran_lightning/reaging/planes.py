@@ -114,6 +114,10 @@ class PlaneLayout:
         components = tuple(_component(frame, component) for component in colour)
         return cls(name, components, matrix, offset, inverse, white)
 
+    def to_rgb(self, span: float, black: float) -> np.ndarray:
+        """The affine map (3, C + 1) from codes to RGB that reaches from ``black`` to ``black + span``."""
+        return np.column_stack([span * self.inverse, black - span * self.inverse @ self.offset])
+
 
 def planar_format(name: str) -> str:
     """The planar pixel format that holds what ``name`` holds."""
@@ -165,8 +169,35 @@ def plane_array(frame: av.VideoFrame, index: int) -> np.ndarray:
     return rows[: per_line * plane.height].reshape(plane.height, per_line)[:, : plane.width]
 
 
+def as_planar(frame: av.VideoFrame) -> av.VideoFrame:
+    """The frame itself, or where it is not stored as planes its planar twin."""
+    name = planar_format(frame.format.name)
+    return frame if name == frame.format.name else frame.reformat(format=name)
+
+
 def read_crop(frame: av.VideoFrame, layout: PlaneLayout, to_frame: np.ndarray, size: int) -> np.ndarray:
     """A crop (S, S, 3) float32 RGB in [-1, 1] of a planar frame; ``to_frame`` leads from crop to frame pixels."""
+    import cv2
+
+    codes = _read_codes(frame, layout, to_frame, size).astype(np.float32)
+    # codes -> rgb in [0, 1] -> [-1, 1], in one affine map
+    crop = cv2.transform(codes, layout.to_rgb(2, -1))
+    return np.clip(crop, -1, 1, out=crop)
+
+
+def read_8_bit_crop(frame: av.VideoFrame, layout: PlaneLayout, to_frame: np.ndarray, size: int) -> np.ndarray:
+    """As :func:`read_crop` in uint8."""
+    import cv2
+
+    codes = _read_codes(frame, layout, to_frame, size)
+    if codes.dtype == np.uint8:
+        # rounded and clipped by OpenCV
+        return cv2.transform(codes, layout.to_rgb(255, 0))
+    return np.clip(np.rint(cv2.transform(codes.astype(np.float32), layout.to_rgb(255, 0))), 0, 255).astype(np.uint8)
+
+
+def _read_codes(frame: av.VideoFrame, layout: PlaneLayout, to_frame: np.ndarray, size: int) -> np.ndarray:
+    """A crop of the planes' codes (S, S, C), as they are stored."""
     import cv2
 
     planes = []
@@ -177,10 +208,7 @@ def read_crop(frame: av.VideoFrame, layout: PlaneLayout, to_frame: np.ndarray, s
         matrix = compose(part.from_frame, compose(to_frame, pixel_grid_matrix(size / coarse)))
         codes = sample(plane, matrix, coarse)
         planes.append(codes if coarse == size else cv2.resize(codes, (size, size), interpolation=cv2.INTER_LINEAR))
-    codes = cv2.merge(planes).astype(np.float32)
-    # codes -> rgb in [0, 1] -> [-1, 1], in one affine map
-    affine = np.column_stack([2 * layout.inverse, -2 * layout.inverse @ layout.offset - 1])
-    return np.clip(cv2.transform(codes, affine), -1, 1)
+    return cv2.merge(planes)
 
 
 def add_delta_to_planes(

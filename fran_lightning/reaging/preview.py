@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from fran_lightning.reaging.film import FilmInfo
+from fran_lightning.reaging.film_metadata import append_xmp_box, film_metadata
 
 if TYPE_CHECKING:
     import av
@@ -32,13 +33,18 @@ def join(before: np.ndarray, after: np.ndarray, kind: PreviewKind, index: int) -
 
 
 class PreviewWriter:
-    """Writes an H.264 film of at most 1920 pixels width, upright, with the source's times, without sound."""
+    """Writes an H.264 film of at most 1920 pixels width, upright, with the source's times, without sound.
 
-    def __init__(self, path: Path, info: FilmInfo, kind: PreviewKind) -> None:
+    ``edited``: whether the metadata say that a generative model edited the pictures.
+    """
+
+    def __init__(self, path: Path, info: FilmInfo, kind: PreviewKind, edited: bool = False) -> None:
         import av
 
         self._kind, self._turns = kind, info.quarter_turns
-        self._container = av.open(str(path), "w")
+        self._path, self._container = path, av.open(str(path), "w")
+        self._metadata = film_metadata({}, self._container.format.name, edited)
+        self._container.metadata.update(self._metadata.tags)
         self._stream = self._container.add_stream("libx264", rate=info.rate, options={"crf": "18", "preset": "fast"})
         height, width = (info.width, info.height) if info.quarter_turns % 2 else (info.height, info.width)
         width *= 2 if kind == "side" else 1
@@ -68,3 +74,5 @@ class PreviewWriter:
         if kind is None:
             self._container.mux(self._stream.encode(None))
         self._container.close()
+        if kind is None and self._metadata.box is not None:
+            append_xmp_box(self._path, self._metadata.box)

@@ -22,17 +22,19 @@ import torch
 from torch import Tensor, nn
 
 from fran_lightning.errors import UserError
-from fran_lightning.networks.weights import load_generator
 from fran_lightning.perception.alignment import FaceSquare, crop
 from fran_lightning.perception.detection import Face, FaceDetector
 from fran_lightning.perception.face import NoFaceError
 from fran_lightning.perception.landmarks import CROP_SIZE, crop_landmarks
+from fran_lightning.reaging.backends import Backend, load_network
 from fran_lightning.reaging.frame_images import FrameImages
 from fran_lightning.reaging.masks import MaskKind
 from fran_lightning.reaging.network import DeltaNetwork, Precision, choose_device, face_deltas
-from fran_lightning.reaging.paste import add_delta, bring_back
+from fran_lightning.reaging.parsed_skin import with_parsed_skin
+from fran_lightning.reaging.passes import FramePasses, photo_passes
+from fran_lightning.reaging.paste import add_delta, spread
 from fran_lightning.reaging.photo import Photo, read_photo, split_channels
-from fran_lightning.reaging.plan import FacePlan, plan_face
+from fran_lightning.reaging.plan import FaceInFrame, plan_face
 from fran_lightning.reaging.resolution import SizeRule, choose_size
 from fran_lightning.reaging.settings import FaceChoice, ReageSettings
 from fran_lightning.reaging.targets import parse_source_ages, parse_targets
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from fran_lightning.perception.age import AgeEstimator
+    from fran_lightning.perception.parsing import FaceParser
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,15 @@ class Reager:
     """Re-ages faces with one generator.
 
     Args:
-        generator: a run folder or ``generator.safetensors``, or the network itself: (B, 5, H, W) -> (B, 3, H, W).
+        generator: a run folder, ``generator.safetensors`` or exported ``.onnx``, or the network itself:
+            (B, 5, H, W) -> (B, 3, H, W).
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``...
         precision: ``auto`` is bfloat16 where the processor has it in hardware.
         trained_size: pixels of the aligned faces that the network was trained on; read from the checkpoint when
             absent. Larger faces are handed to the network at this size.
+        backend: what runs a checkpoint; ``auto`` is onnxruntime for ``.onnx``, else PyTorch.
+        parser: what finds the skin: ``auto`` is the face parser that comes with the package, ``none`` landmarks and
+            colour alone; else a parser, or its weight file.
 
     Raises:
         UserError: the checkpoint or the device is not to be had.
@@ -103,18 +110,37 @@ class Reager:
         device: str = "auto",
         precision: Precision = "auto",
         trained_size: int | None = None,
+        backend: Backend = "auto",
+        parser: FaceParser | str | os.PathLike[str] = "auto",
     ) -> None:
         self.metadata: dict[str, Any] = {}
-        if not isinstance(generator, nn.Module):
-            generator, self.metadata = load_generator(generator)
+        if isinstance(generator, nn.Module):
+            self.network = DeltaNetwork(generator, choose_device(device), precision)
+        else:
+            self.network, self.metadata = load_network(generator, backend, device, precision)
         self.trained_size: int | None = trained_size or self.metadata.get("image_size")
-        self.network = DeltaNetwork(generator, choose_device(device), precision)
         self.detector = FaceDetector()
+        self._parser = parser
+        if parser not in ("auto", "none"):
+            self.parser  # noqa: B018 - a file that cannot be used shows now
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Changes when the weights or the precision change."""
-        return self.network.fingerprint()
+        return f"{self.network.fingerprint()} {self.parser.fingerprint if self.parser else None}"
+
+    @functools.cached_property
+    def parser(self) -> FaceParser | None:
+        """What finds the skin, loaded when first needed; None where landmarks and colour do."""
+        from fran_lightning.perception.parsing import FaceParser, bundled_parser
+
+        if isinstance(self._parser, FaceParser):
+            return self._parser
+        if self._parser == "none":
+            return None
+        if self._parser == "auto":
+            return bundled_parser(self.network.device.type)
+        return FaceParser(self._parser, device=self.network.device)
 
     @functools.cached_property
     def age_estimator(self) -> AgeEstimator:
@@ -179,8 +205,17 @@ class Reager:
             UserError: no face, all chosen faces too small, or ages out of range.
         """
         pixels = photo.pixels.copy()
-        reports = self._reage_in_place(pixels, settings, index)
+        reports, _, _ = self._reage_in_place(pixels, settings, index)
         return photo.with_pixels(pixels), reports
+
+    def reage_photo_with_passes(
+        self, photo: Photo, settings: ReageSettings, index: int = 0
+    ) -> tuple[Photo, list[ReagedFace], FramePasses]:
+        """As :meth:`reage_photo`, and the passes of :mod:`~.passes`."""
+        pixels = photo.pixels.copy()
+        reports, faces, frame_mask = self._reage_in_place(pixels, settings, index)
+        result = photo.with_pixels(pixels)
+        return result, reports, photo_passes(photo, result, faces, frame_mask)
 
     def _reage_tensor(self, images: Tensor, settings: ReageSettings) -> Tensor:
         if images.ndim not in (3, 4) or images.shape[-3] != 3 or not images.is_floating_point():
@@ -195,7 +230,10 @@ class Reager:
         # where nothing changed, half precision gets its own value back exactly
         return result.to(images)
 
-    def _reage_in_place(self, pixels: np.ndarray, settings: ReageSettings, image_index: int) -> list[ReagedFace]:
+    def _reage_in_place(
+        self, pixels: np.ndarray, settings: ReageSettings, image_index: int
+    ) -> tuple[list[ReagedFace], list[FaceInFrame], np.ndarray | None]:
+        """Returns a report on each face, those that were changed, and the painted mask over the picture, if any."""
         visible = to_8_bit(pixels)
         faces = sorted(self.detector.detect(visible), key=lambda found: found.points[:, 0].mean())
         if not faces:
@@ -208,8 +246,7 @@ class Reager:
         frame_mask = painted.at(image_index, height, width) if painted else None
         frame_ages = settings.age_map.at(image_index, height, width) if settings.age_map else None
         reports: list[ReagedFace] = []
-        plans: list[FacePlan] = []
-        squares: list[FaceSquare] = []
+        changed: list[FaceInFrame] = []
         for index in chosen:
             found = faces[index]
             source, estimated = self._source_age(visible, found, settings.source_age(index))
@@ -222,27 +259,30 @@ class Reager:
                 reports.append(ReagedFace(index, found, source, source, estimated, 0, note))
                 continue
             size = crop_size.size
-            plans.append(
-                plan_face(
-                    to_unit_range(crop(pixels, square, size)),
-                    crop_landmarks(crop(visible, square, CROP_SIZE)),
-                    source,
-                    target,
-                    settings,
-                    painted_mask=None if frame_mask is None else np.clip(crop(frame_mask, square, size), 0, 1),
-                    painted_ages=None if frame_ages is None else np.clip(crop(frame_ages, square, size), 0, 1),
-                    strength=settings.strength_at(1),
-                )
+            plan = plan_face(
+                to_unit_range(crop(pixels, square, size)),
+                crop_landmarks(crop(visible, square, CROP_SIZE)),
+                source,
+                target,
+                settings,
+                painted_mask=None if frame_mask is None else np.clip(crop(frame_mask, square, size), 0, 1),
+                painted_ages=None if frame_ages is None else np.clip(crop(frame_ages, square, size), 0, 1),
+                strength=settings.strength_at(1),
             )
-            squares.append(square)
+            changed.append(FaceInFrame(index, square.to_frame(size), plan))
             reports.append(ReagedFace(index, found, source, target, estimated, size, crop_size.note))
-        if not plans:
+        if not changed:
             raise NoFaceError(f"the face is {reports[0].note.removesuffix(', left as it is')}; give a larger picture")
+        masked = with_parsed_skin(self.parser if settings.mask == "skin" else None, [face.plan for face in changed])
+        for face, plan in zip(changed, masked, strict=True):
+            face.plan = plan
         # all crops were cut from the untouched picture: faces that overlap do not age each other twice
-        for square, delta in zip(squares, face_deltas(self.network, plans), strict=True):
-            patch = bring_back(delta, square, height, width)
+        deltas = face_deltas(self.network, [face.plan for face in changed])
+        for face, delta in zip(changed, deltas, strict=True):
+            face.delta = delta
+            patch = spread(delta, face.to_frame, height, width)
             add_delta(pixels, patch if frame_mask is None else patch.weighted(frame_mask))
-        return reports
+        return reports, changed, frame_mask
 
     def _source_age(self, visible: np.ndarray, face: Face, given: float | None) -> tuple[float, bool]:
         """Years, and whether they were estimated."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fran_lightning.perception.alignment import FaceSquare, crop, transform_points
+from fran_lightning.perception.alignment import FaceSquare, quarter_turn_matrix, transform_points
 from fran_lightning.perception.detection import Face, FaceDetector
-from fran_lightning.perception.landmarks import CROP_SIZE, mean_landmarks
+from fran_lightning.perception.landmarks import CROP_SIZE, mean_landmarks, refine_face
+from fran_lightning.perception.picture import ArrayPicture, Picture
 from fran_lightning.reaging.masks import SkinModel
 from fran_lightning.reaging.smoothing import LANDMARK_STIFFNESS, smooth, smooth_squares
 
@@ -21,9 +22,9 @@ SHORTEST_TRACK = 3
 #: Mean change of a 32 x 18 thumbnail (0 to 255) that can be a cut, and by how much it must exceed what is usual.
 _CUT_CHANGE, _CUT_RATIO = 18.0, 4.0
 #: Frames between two samples of a face's age and skin; and how many of each sample are enough.
-_SAMPLE_EVERY, _AGES, _EMBEDDINGS = 6, 25, 3
+_SAMPLE_EVERY, _AGES, _EMBEDDINGS = 10, 15, 3
 #: Films are searched on copies of so many pixels: the points are refined at full size anyway, and time counts.
-_SEARCH_SIDE = 480
+SEARCH_SIDE = 480
 #: dlib distance below which two tracks are one person: stricter than its threshold, for a wrong merge is worse.
 _SAME_PERSON = 0.5
 
@@ -36,12 +37,10 @@ class CutDetector:
         self._usual = 0.0
 
     def is_cut(self, image: np.ndarray) -> bool:
-        """Whether a cut lies between the last uint8 RGB image given and this one."""
+        """Whether a cut lies between the last uint8 RGB image given and this one; reduced images will do."""
         import cv2
 
-        # every few pixels are enough for an average
-        step = max(1, min(image.shape[0] // 144, image.shape[1] // 256))
-        thumbnail = cv2.resize(image[::step, ::step], (32, 18), interpolation=cv2.INTER_AREA).astype(np.float32)
+        thumbnail = cv2.resize(image, (32, 18), interpolation=cv2.INTER_AREA).astype(np.float32)
         previous, self._previous = self._previous, thumbnail
         if previous is None:
             return False
@@ -129,12 +128,12 @@ class Tracker:
     Only geometry is kept, about 1 kB per face and frame.
     """
 
-    def __init__(self, detector: FaceDetector | None = None, quarter_turns: int = 0) -> None:
+    def __init__(self, quarter_turns: int = 0) -> None:
         """``quarter_turns``: how often players turn the stored frames by 90 degrees counter-clockwise."""
         from fran_lightning.perception.age import AgeEstimator
         from fran_lightning.perception.identity import IdentityEmbedder
 
-        self._detector = detector or FaceDetector(longest_side=_SEARCH_SIDE)
+        self._detector = FaceDetector(longest_side=SEARCH_SIDE, refine=False)
         self._ages, self._identities = AgeEstimator(), IdentityEmbedder()
         self._turns = quarter_turns
         self._cut_detector = CutDetector()
@@ -146,20 +145,26 @@ class Tracker:
 
     def add(self, image: np.ndarray) -> None:
         """See the next frame, uint8 RGB (H, W, 3) as stored."""
-        upright = np.ascontiguousarray(np.rot90(image, self._turns))
-        self.add_faces(upright, self._detector.detect(upright), image.shape[:2])
+        picture = ArrayPicture(np.ascontiguousarray(np.rot90(image, self._turns)))
+        self.add_faces(picture, self.detect(picture))
 
-    def add_faces(self, upright: np.ndarray, faces: Sequence[Face], stored_shape: tuple[int, int]) -> None:
-        """As :meth:`add` with the faces (in the upright picture) found already."""
-        if self._cut_detector.is_cut(upright):
+    def detect(self, picture: Picture) -> list[Face]:
+        """The faces of an upright picture, roughly, for :meth:`add_faces`; another thread may call it ahead."""
+        return self._detector.detect(picture)
+
+    def add_faces(self, picture: Picture, faces: Sequence[Face]) -> None:
+        """See the next frame, upright, with the faces found already; their points are refined here."""
+        faces = [refine_face(picture, face) for face in faces]
+        if self._cut_detector.is_cut(picture.reduced(SEARCH_SIDE)):
             self.cuts.append(self.frames)
             self._closed += self._open
             self._open = []
-        self._link(upright, faces, stored_shape)
+        self._link(picture, faces)
         self.faces_per_frame.append(len(faces))
         self.frames += 1
 
-    def _link(self, upright: np.ndarray, faces: Sequence[Face], stored_shape: tuple[int, int]) -> None:
+    def _link(self, picture: Picture, faces: Sequence[Face]) -> None:
+        stored_shape = picture.shape[::-1] if self._turns % 2 else picture.shape
         back = quarter_turn_matrix(self._turns, *stored_shape)
         found = [(face, FaceSquare.from_points(face.points)) for face in faces]
         stored = [FaceSquare.from_points(transform_points(back, face.points)) for face in faces]
@@ -181,7 +186,7 @@ class Tracker:
                 self._open.append(track)
             track.squares.append(stored[index])
             track.landmarks.append(_landmarks_in_crop(face, upright_square))
-            self._sample(track, upright, face, upright_square)
+            self._sample(track, picture, upright_square)
         seen = {id(track) for track in track_of.values()}
         for track in list(self._open):
             if id(track) not in seen:
@@ -191,10 +196,10 @@ class Tracker:
                     self._open.remove(track)
                     self._closed.append(track)
 
-    def _sample(self, track: Track, upright: np.ndarray, face: Face, square: FaceSquare) -> None:
+    def _sample(self, track: Track, picture: Picture, square: FaceSquare) -> None:
         if (track.seen - 1) % _SAMPLE_EVERY or len(track.ages) >= _AGES:
             return
-        aligned = crop(upright, square, CROP_SIZE)
+        aligned = picture.cut_out(square, CROP_SIZE)
         track.ages.append(float(self._ages.estimate_aligned(aligned)[0]))
         if track.landmarks[-1] is not None:
             track.skins.append(SkinModel.from_crop(aligned.astype(np.float32) / 127.5 - 1, track.landmarks[-1]))
@@ -230,16 +235,6 @@ def _landmarks_in_crop(face: Face, square: FaceSquare) -> np.ndarray | None:
     if face.landmarks is None:
         return None
     return transform_points(square.to_crop(CROP_SIZE), face.landmarks).astype(np.float32)
-
-
-def quarter_turn_matrix(turns: int, height: int, width: int) -> np.ndarray:
-    """The matrix (2, 3) from ``np.rot90(stored, turns)`` back to a stored picture of ``height`` x ``width``."""
-    return {
-        0: np.array([[1.0, 0, 0], [0, 1, 0]]),
-        1: np.array([[0.0, -1, width - 1], [1, 0, 0]]),
-        2: np.array([[-1.0, 0, width - 1], [0, -1, height - 1]]),
-        3: np.array([[0.0, 1, 0], [-1, 0, height - 1]]),
-    }[turns % 4]
 
 
 def assign_persons(tracks: Sequence[Track]) -> None:

@@ -29,6 +29,7 @@ from fran_lightning.reaging.film import (
     read_info,
 )
 from fran_lightning.reaging.frame_images import FrameImages
+from fran_lightning.reaging.frame_picture import FramePicture
 from fran_lightning.reaging.jobs import (
     STAGE_DEPTH,
     FaceJob,
@@ -40,13 +41,15 @@ from fran_lightning.reaging.jobs import (
     plan_frame,
     through_network,
 )
+from fran_lightning.reaging.parsed_skin import REACH
 from fran_lightning.reaging.parts import PartsWriter, fingerprint
+from fran_lightning.reaging.passes import PassName, film_pass_files, film_passes
 from fran_lightning.reaging.pipeline import Behind, ahead
-from fran_lightning.reaging.planes import PlaneLayout, add_delta_to_planes, planar_format, read_crop
+from fran_lightning.reaging.planes import PlaneLayout, add_delta_to_planes, as_planar, read_crop
 from fran_lightning.reaging.preview import PreviewKind, PreviewWriter
 from fran_lightning.reaging.reager import Reager
 from fran_lightning.reaging.settings import ReageSettings
-from fran_lightning.reaging.tracks import Tracker
+from fran_lightning.reaging.tracks import SEARCH_SIDE, Tracker
 
 if TYPE_CHECKING:
     import av
@@ -79,12 +82,22 @@ class _Work(FrameWork):
 def look_for_faces(path: Path, info: FilmInfo) -> Tracker:
     """The first pass: who is where in every frame."""
     tracker = Tracker(quarter_turns=info.quarter_turns)
-    with open_film(path) as container, progress_bar("looking for faces", info.frames, "frames") as bar:
-        pictures = (frame.to_ndarray(format="rgb24") for frame in decode(container, DecodeReport()))
-        with contextlib.closing(ahead(pictures, STAGE_DEPTH)) as images:
-            for image in images:
-                tracker.add(image)
-                bar.advance()
+
+    def pictures(container: av.container.InputContainer) -> Iterator[FramePicture]:
+        for frame in decode(container, DecodeReport()):
+            picture = FramePicture(frame, info.quarter_turns)
+            # the copy that all searches begin with is made here, while they run in another thread
+            picture.reduced(SEARCH_SIDE)
+            yield picture
+
+    with contextlib.ExitStack() as stack:
+        container = stack.enter_context(open_film(path))
+        bar = stack.enter_context(progress_bar("looking for faces", info.frames, "frames"))
+        decoded = stack.enter_context(contextlib.closing(ahead(pictures(container), STAGE_DEPTH)))
+        searched = ((picture, tracker.detect(picture)) for picture in decoded)
+        for picture, faces in stack.enter_context(contextlib.closing(ahead(searched, STAGE_DEPTH))):
+            tracker.add_faces(picture, faces)
+            bar.advance()
     return tracker
 
 
@@ -101,10 +114,13 @@ def _frames_at_work(
     index = 0
     for packet, frames in decode_packets(container, decoding):
         if packet is not None:
-            yield _Work(packet=packet)
+            yield _Work(packet=packet, is_frame=False)
         for frame in frames:
-            if index >= skip:
-                yield _cut_out(frame, index, jobs, settings, info, keep_original)
+            if index >= skip - REACH:
+                work = _cut_out(frame, index, jobs, settings, info, keep_original)
+                # masks look a little back, so a continued job begins a little earlier
+                work.leading = index < skip
+                yield work
             index += 1
 
 
@@ -120,7 +136,9 @@ def _cut_out(
     before = frame.to_ndarray(format="rgb24") if keep_original else None
     if not active:
         return _Work(frame=frame, before=before)
-    frame = _make_planar(frame)
+    frame = as_planar(frame)
+    # planes that may be written to: the decoder still needs the ones it gave out
+    frame.make_writable()
     layout = PlaneLayout.of(frame)
     frame_mask = _over_frame(settings.mask, index, info)
     frame_ages = _over_frame(settings.age_map, index, info)
@@ -130,15 +148,6 @@ def _cut_out(
 
     faces = plan_frame(active, index, index + 1, settings, read, frame_mask, frame_ages)
     return _Work(frame=frame, layout=layout, faces=faces, frame_mask=frame_mask, before=before)
-
-
-def _make_planar(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame with planes of its own that may be written to; the decoder still needs the ones it gave out."""
-    name = planar_format(frame.format.name)
-    if name == frame.format.name:
-        frame.make_writable()
-        return frame
-    return frame.reformat(format=name)
 
 
 def _over_frame(images: object, index: int, info: FilmInfo) -> np.ndarray | None:
@@ -161,6 +170,8 @@ def reage_film(
     resume: bool = False,
     tracker: Tracker | None = None,
     smoothing: bool = True,
+    provenance: bool = True,
+    passes: Sequence[PassName] = ("result",),
 ) -> FilmReport:
     """Re-age the faces of a film.
 
@@ -173,6 +184,8 @@ def reage_film(
         resume: work in parts that outlive an interruption, and go on after those that are there.
         tracker: the faces, where they were looked for already.
         smoothing: off leaves the alignment as it was measured in each frame, for comparison.
+        provenance: say in the container's metadata that a generative model edited the film.
+        passes: what is written beside the film, in ``<output without suffix>.passes``, see :mod:`~.passes`.
 
     Raises:
         UserError: no face in the whole film, a broken film, no such encoder, ages out of range.
@@ -196,13 +209,13 @@ def reage_film(
         shown = None
         if preview is not None:
             preview_path = output.with_name(f"{output.stem}_preview.mp4")
-            shown = PreviewWriter(stack.enter_context(atomic_path(preview_path)), info, preview)
+            shown = PreviewWriter(stack.enter_context(atomic_path(preview_path)), info, preview, provenance)
             stack.enter_context(shown)
         bar = stack.enter_context(progress_bar("re-ageing", tracker.frames, "frames"))
         parts = None
         if resume:
             looks = source.stat().st_size, source.stat().st_mtime_ns, settings, smoothing, reager.fingerprint
-            job = fingerprint(*looks, encoder, pixel_format, quality)
+            job = fingerprint(*looks, encoder, pixel_format, quality, tuple(passes))
 
             def open_part(path: Path) -> FilmWriter:
                 return FilmWriter(path, container, encoder, pixel_format, quality, copies=False)
@@ -212,7 +225,13 @@ def reage_film(
             bar.advance(parts.frames_done)
             writer: FilmWriter | PartsWriter = parts
         else:
-            writer = stack.enter_context(FilmWriter(temporary, container, encoder, pixel_format, quality))
+            writer = stack.enter_context(
+                FilmWriter(temporary, container, encoder, pixel_format, quality, edited=provenance)
+            )
+
+        pass_files = None
+        if tuple(passes) != ("result",):
+            pass_files = stack.enter_context(film_pass_files(output, passes, keep=resume))
 
         def finish(item: _Work) -> None:
             if item.packet is not None:
@@ -228,6 +247,10 @@ def reage_film(
                 shown.write(item.before, item.frame)
             writer.write(item.frame)
             report.frames += 1
+            if pass_files is not None:
+                shape = item.frame.height, item.frame.width
+                made = film_passes(item.faces, shape, item.frame_mask, info.quarter_turns)
+                pass_files.write(report.frames_resumed + report.frames, made)
             report.changed_frames += bool(item.faces)
             bar.advance()
 
@@ -239,7 +262,7 @@ def reage_film(
                 behind.put(item)
         if parts is not None:
             with open_film(source) as sound:
-                parts.join(temporary, sound, report.notes)
+                parts.join(temporary, sound, report.notes, provenance)
         else:
             assert isinstance(writer, FilmWriter)
             report.notes += writer.notes

@@ -1,0 +1,1 @@
+"""Training of the face parser on faces whose class maps are exact."""
