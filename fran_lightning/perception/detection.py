@@ -17,6 +17,9 @@ from fran_lightning.perception.picture import Picture, as_picture
 
 __all__ = ["Face", "FaceDetector", "detect_hog"]
 
+#: Nothing of a face lies further out than this, in units of the picture's longer side.
+_FARTHEST = 4
+
 
 class FaceDetector:
     """YuNet (Wu et al. 2023, "YuNet: a tiny millisecond-level face detector") through ``cv2.FaceDetectorYN``.
@@ -84,8 +87,9 @@ class FaceDetector:
         if rows is None:
             return []
         faces = []
-        # on pictures of a few pixels YuNet's answer overflows
-        for row in rows[np.isfinite(rows).all(axis=1)]:
+        # on pictures of a few pixels YuNet's answer overflows now and then, with a score of 1
+        sane = (np.abs(rows) < _FARTHEST * max(image.shape)).all(axis=1)
+        for row in rows[sane]:
             box = np.concatenate([row[:2], row[:2] + row[2:4]]).astype(np.float32)
             faces.append(Face(box, row[4:14].reshape(5, 2).astype(np.float32), float(row[14])))
         return faces
