@@ -6,6 +6,8 @@ import os
 import pickle
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,10 +84,21 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     return checkpoint
 
 
+@contextmanager
+def one_run() -> Iterator[None]:
+    """Ends what :func:`choose_run_folder` hands on: the next run of this process, as in a notebook, is another one."""
+    inherited = os.environ.get(RUN_FOLDER_VARIABLE)
+    try:
+        yield
+    finally:
+        if inherited is None:
+            os.environ.pop(RUN_FOLDER_VARIABLE, None)
+
+
 def choose_run_folder(run_dir: str | None, runs: str, experiment: str) -> RunFolder:
     """The folder given, the one a parent process chose, one named after the SLURM job, or a new one.
 
-    A SLURM job that is requeued keeps its number, and so finds its run again.
+    A SLURM job that is requeued keeps its number, and so finds its run again. Called inside :func:`one_run`.
 
     Raises:
         UserError: the folder exists and is no run folder.

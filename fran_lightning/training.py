@@ -23,7 +23,7 @@ from fran_lightning.module import FRANModule
 from fran_lightning.networks.precision import bfloat16_pays
 from fran_lightning.networks.weights import GENERATOR_FILE
 from fran_lightning.perceptual import choose_lpips
-from fran_lightning.run_folder import RUN_FOLDER_VARIABLE, RunFolder, choose_run_folder, read_checkpoint
+from fran_lightning.run_folder import RunFolder, choose_run_folder, one_run, read_checkpoint
 from fran_lightning.tracking import WandbMode, announce, csv_logger, finish_wandb, wandb_logger
 
 
@@ -158,6 +158,7 @@ def _quieten() -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
 
 
+@one_run()
 def run_lightning_cli(arguments: Sequence[str]) -> FRANCLI:
     """Run ``fit``, ``validate`` or ``test`` with command-line ``arguments``, the subcommand first.
 
@@ -166,7 +167,6 @@ def run_lightning_cli(arguments: Sequence[str]) -> FRANCLI:
     """
     _quieten()
     torch.set_float32_matmul_precision("high")
-    inherited = os.environ.get(RUN_FOLDER_VARIABLE)
     failed = True
     try:
         cli = FRANCLI(
@@ -198,6 +198,3 @@ def run_lightning_cli(arguments: Sequence[str]) -> FRANCLI:
         raise UserError("the GPU has too little memory; lower --data.batch_size or --data.crop_size") from error
     finally:
         finish_wandb(failed)
-        # the next run of this process, as in a notebook, is another one
-        if inherited is None:
-            os.environ.pop(RUN_FOLDER_VARIABLE, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from fran_lightning.parser_training.faces import labelled_files
 from fran_lightning.parser_training.textures import any_texture, hair_colour, photographs, strands
 from fran_lightning.perception.parsing_classes import CLASSES, CLOTH, HAIR, HAT, MOUTH, SKIN
 from fran_lightning.perception.parsing_weights import PARSER_FILE, load_parser
+from fran_lightning.run_folder import RUN_FOLDER_VARIABLE
 
 
 def fit_arguments(data, run_dir, steps: int, *more: str) -> list[str]:
@@ -46,6 +48,7 @@ def test_a_run_leaves_weights_metrics_and_pictures_and_goes_on(tiny_dataset, tmp
     assert 4 in seen
     assert 8 in seen
     assert (run / PARSER_FILE).stat().st_size < 8 * 2**20
+    assert RUN_FOLDER_VARIABLE not in os.environ, "the next training of this process would take this run's folder"
 
 
 def test_minutes_end_a_run(tiny_dataset, tmp_path):

@@ -17,10 +17,11 @@ from fran_lightning.parser_training.callbacks import ExportParser, ParserSheet
 from fran_lightning.parser_training.faces import ParserDataModule
 from fran_lightning.parser_training.module import ParserModule
 from fran_lightning.perception.parsing_weights import PARSER_FILE
-from fran_lightning.run_folder import choose_run_folder, read_checkpoint
+from fran_lightning.run_folder import choose_run_folder, one_run, read_checkpoint
 from fran_lightning.tracking import WandbMode, announce, csv_logger, finish_wandb, wandb_logger
 
 
+@one_run()
 def fit_parser(
     root: Path,
     *,
