@@ -25,6 +25,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--depth-blur", type=float, default=1.0, help="out of focus beside the eyes; 0 is none")
     parser.add_argument("--noise", type=float, default=1.0, help="noise of the sensor; 0 is none")
     parser.add_argument("--jpeg-quality", type=int | None, default=None, help="1 to 100; default: no compression")
+    parser.add_argument("--grey-hair", type=bool, default=False, help="hair turns grey; default: the same at all ages")
     parser.add_argument("--shard", type=str, default="0/1", help="i/n: make only the identities i modulo n")
     parser.add_argument("--format", type=Literal["png", "webp", "jpg"], default="png", help="png and webp are lossless")
     parser.add_argument("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="auto: CUDA if present")
@@ -44,6 +45,7 @@ def run(args: Namespace) -> None:
         labels=args.labels,
         depth=args.depth,
         optics=Optics(args.lens, args.depth_blur, args.noise, args.jpeg_quality),
+        grey_hair=args.grey_hair,
     )
     generate(
         args.out,

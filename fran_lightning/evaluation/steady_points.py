@@ -13,8 +13,8 @@ import numpy as np
 
 from fran_lightning.perception.detection import FaceDetector
 
-_SIZES = (108, 154, 218, 308)  # pixels of the picture's longer edge
-_TILTS = (-12.0, 12.0)  # degrees
+_SIZES = (640, 800)  # pixels of the picture's longer edge; smaller ones scatter more, larger ones no less
+_TILTS = (-12.0, 0.0, 12.0)  # degrees
 _BORDER = 32
 #: points in a mirrored picture: the eyes and the corners of the mouth change places
 _MIRRORED = [1, 0, 2, 4, 3]

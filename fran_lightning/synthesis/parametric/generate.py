@@ -38,6 +38,7 @@ class Settings:
         labels: write class maps.
         depth: write depth maps.
         optics: strengths of the camera's faults.
+        grey_hair: hair of the scalp turns grey; without, it is the same at all ages.
     """
 
     image_size: int = 256
@@ -46,6 +47,7 @@ class Settings:
     labels: bool = True
     depth: bool = False
     optics: Optics = field(default_factory=Optics)
+    grey_hair: bool = False
 
     def check(self) -> None:
         """Raise UserError for sizes and ages that cannot be rendered."""
@@ -70,6 +72,7 @@ class Settings:
             "labels": self.labels,
             "depth": self.depth,
             "optics": asdict(self.optics),
+            "grey_hair": self.grey_hair,
         }
 
 
@@ -96,7 +99,7 @@ def render_identity(seed: int, number: int, settings: Settings, device: str = "c
     from fran_lightning.synthesis.parametric.studio import Studio
 
     identity = sample_identity(seed, number, settings.max_yaw)
-    studio = Studio(identity, settings.image_size, device, optics=settings.optics)
+    studio = Studio(identity, settings.image_size, device, optics=settings.optics, grey_hair=settings.grey_hair)
     frames = [studio.render(age) for age in settings.ages]
     landmarks = {str(age): frame.landmarks.round(2).tolist() for age, frame in zip(settings.ages, frames, strict=True)}
     return frames, {**identity.record(), "landmarks": landmarks}

@@ -39,7 +39,7 @@ from fran_lightning.synthesis.parametric.head_model import (
 )
 from fran_lightning.synthesis.parametric.scene import Identity
 from fran_lightning.synthesis.parametric.shape import REFERENCE_AGE, Body
-from fran_lightning.synthesis.parametric.skin import SkinPainter, hair_colour
+from fran_lightning.synthesis.parametric.skin import WHITE_HAIR, SkinPainter, hair_colour
 
 # the 19 classes of CelebAMask-HQ in zllrunning's order; left and right are the subject's
 BACKGROUND, SKIN_CLASS, L_EYE, R_EYE, GLASSES, L_EAR, R_EAR, NOSE = 0, 1, 4, 5, 6, 7, 8, 10
@@ -173,6 +173,7 @@ class Studio:
         device: ``cpu`` or ``cuda``.
         before: the studio of the frame before, in a clip of one person: skin, camera and exposure are kept.
         optics: strengths of the camera's faults.
+        grey_hair: hair of the scalp turns grey; without, its pixels are the same at all ages.
     """
 
     def __init__(
@@ -182,10 +183,12 @@ class Studio:
         device: str = "cpu",
         before: Studio | None = None,
         optics: Optics | None = None,
+        grey_hair: bool = False,
     ) -> None:
         raycast.initialise()
         self.identity, self.size, self.device = identity, image_size, device
         self.optics = optics = optics or Optics()
+        self.grey_hair = grey_hair
         self.samples = samples_per_axis(image_size)
         self._face = _face_mesh(image_size)
         self.model = self._face.model
@@ -215,7 +218,8 @@ class Studio:
         surface.label = wp.array(self._label_with_scalp(), dtype=int, device=device)
         colour, label, depth = self._render(surface, empty, fine, 1)
         self.exposure = self._meter(colour, label) if before is None else before.exposure
-        self._static = self._make_layers(fine, reference, colour, label, depth)
+        self._reference_look = fine, reference, colour, label, depth
+        self._static = self._make_layers(*self._reference_look)
         deviation = identity.camera.noise * optics.noise
         self._noise = sensor_noise(identity.random("grain"), image_size, deviation)
         seen = self._surface(REFERENCE_AGE)
@@ -225,10 +229,10 @@ class Studio:
             background = crop((label == BACKGROUND).astype(np.float32), square, _BALANCED_AT)
             self.backlight, gain = balance(crop(whole, square, _BALANCED_AT), background, self.exposure)
             self.exposure *= gain
-            self._light_background(self.backlight / gain)
+            self._light_background(self._static, self.backlight / gain)
         else:  # the background was painted for the exposure that holds the gain
             self.backlight = before.backlight
-            self._light_background(self.backlight)
+            self._light_background(self._static, self.backlight)
         whole, label, depth = self._render(seen, self._static, image_size, self.samples)
         if before is None:
             aligned = (crop(pixels, square, _SHARP_AT) for pixels in (develop(whole, self.exposure), self._noise))
@@ -237,7 +241,7 @@ class Studio:
             self.focus_mm = float(np.linalg.norm(eyes - self.camera.position))
         else:
             self.blur, self.focus_mm = before.blur, before.focus_mm
-        self._stage = self._make_stage(surface, whole, label, depth)
+        self._stage = self._make_stage(self._static, whole, label, depth)
 
     # -- light ---------------------------------------------------------------------------------------------------
     def _make_lighting(self) -> shading.Lighting:
@@ -366,9 +370,18 @@ class Studio:
 
     # -- layers that no age changes ------------------------------------------------------------------------------
     def _make_layers(
-        self, fine: int, reference: np.ndarray, head: np.ndarray, head_label: np.ndarray, head_depth: np.ndarray
+        self,
+        fine: int,
+        reference: np.ndarray,
+        head: np.ndarray,
+        head_label: np.ndarray,
+        head_depth: np.ndarray,
+        grey: float = 0.0,
     ) -> shading.Layers:
-        """Background, clothes and hair; ``head`` and its label and depth show the reference age at sample size."""
+        """Background, clothes and hair; ``head`` and its label and depth show the reference age at sample size.
+
+        The share ``grey`` of the hairs is white.
+        """
         identity = self.identity
         picture = paint_background(identity.background, self.size) / self.exposure
         back = cv2.resize(picture, (fine, fine), interpolation=cv2.INTER_LINEAR)
@@ -379,15 +392,14 @@ class Studio:
         strands = hair_module.grow(self.model, self.body, identity, strand_count(self.size, identity))
         self.strands, self.hair_layers = strands, ()
         if strands is not None:
-            near, beside = hair_module.draw(strands, identity, self.camera, head_depth, self.device)
+            near, beside = hair_module.draw(strands, identity, self.camera, head_depth, self.device, grey)
             self.hair_layers = near, beside
             wins = beside.mask & (beside.depth < depth)
             back[wins], label[wins], depth[wins] = beside.colour[wins], HAIR, beside.depth[wins]
             # the scalp between the hairs must not age, or pixels of hair would change: it belongs to the front layer
             scalp = (head_label == HAIR) & (head_depth < depth)
-            roots = (
-                0.5 * np.array(identity.light.ambient[4]) * hair_colour(identity.hair.melanin, identity.hair.redness)
-            )
+            pigment = hair_colour(identity.hair.melanin, identity.hair.redness)
+            roots = 0.5 * np.array(identity.light.ambient[4]) * (pigment + grey * (WHITE_HAIR - pigment))
             inward = cv2.distanceTransform(scalp.astype(np.uint8), cv2.DIST_L2, 3)[scalp]
             cover = 0.6 * np.clip(inward * 2 * self.camera.half * identity.camera.distance_mm / fine / 5, 0, 1)[:, None]
             front[scalp, :3] = (1 - cover) * head[scalp] + cover * roots
@@ -404,9 +416,8 @@ class Studio:
             front[gaps, 3] = np.minimum(head_depth, depth)[gaps]
         return self._layers(back, depth, label, front)
 
-    def _light_background(self, factor: float) -> None:
-        """Change the brightness of the background in the layers."""
-        layers = self._static
+    def _light_background(self, layers: shading.Layers, factor: float) -> None:
+        """Change the brightness of the background in ``layers``."""
         back, front = layers.back.numpy(), layers.front.numpy()
         far = layers.back_depth.numpy() > _BACKGROUND_MM
         back[far] *= np.float32(factor)
@@ -416,18 +427,30 @@ class Studio:
         layers.front = wp.array(front, dtype=wp.vec4, device=self.device)
 
     def _make_stage(
-        self, surface: shading.Surface, whole: np.ndarray, label: np.ndarray, depth: np.ndarray
+        self, layers: shading.Layers, whole: np.ndarray, label: np.ndarray, depth: np.ndarray
     ) -> np.ndarray:
         """The picture (S, S, 3) whose pixels all ages show outside the head: a photograph of the scene without it.
 
         Only hair that lies on the head is taken from the photograph of the reference age: the lens mixes into it what
         it lies on, and that is skin at every age.
         """
+        surface = self._surface(REFERENCE_AGE)
         surface.mesh = self._nothing().id
-        empty, _, empty_depth = self._render(surface, self._static, self.size, self.samples)
-        covered = (self._static.front.numpy()[..., 3] > 0).reshape(self.size, self.samples, self.size, self.samples)
+        empty, _, empty_depth = self._render(surface, layers, self.size, self.samples)
+        covered = (layers.front.numpy()[..., 3] > 0).reshape(self.size, self.samples, self.size, self.samples)
         on_head = covered.all((1, 3)) & (label == HAIR)
         return np.where(on_head[..., None], self._photograph(whole, depth), self._photograph(empty, empty_depth))
+
+    def _scene_at(self, age: float) -> tuple[shading.Layers, np.ndarray]:
+        """Layers and stage; the same for all ages unless the hair turns grey."""
+        if not self.grey_hair:
+            return self._static, self._stage
+        grey = min(1.0, self.identity.pattern.amounts(age)["greying"])
+        layers = self._make_layers(*self._reference_look, grey)
+        self._light_background(layers, self.backlight)
+        return layers, self._make_stage(
+            layers, *self._render(self._surface(REFERENCE_AGE), layers, self.size, self.samples)
+        )
 
     def _dress(self, fine: int, reference: np.ndarray, back, label, depth):
         """Clothes: the reference body below the neckline, a few millimetres out."""
@@ -454,11 +477,12 @@ class Studio:
     # -- pictures ------------------------------------------------------------------------------------------------
     def render(self, age: float) -> Frame:
         """The identity at ``age`` years (18 to 85)."""
-        linear, label, depth = self._render(self._surface(age), self._static, self.size, self.samples)
+        layers, stage = self._scene_at(age)
+        linear, label, depth = self._render(self._surface(age), layers, self.size, self.samples)
         # the lens blurs across the head's edge; pixels outside are those of the stage, equal at all ages
         outside = np.isin(label, STATIC_CLASSES)[..., None]
         points = self.body.landmarks(self.body.posed(age)).stack()
-        picture = np.where(outside, self._stage, self._photograph(linear, depth))
+        picture = np.where(outside, stage, self._photograph(linear, depth))
         return Frame(picture, label, depth, self.camera.project(points, self.size))
 
     def _photograph(self, linear: np.ndarray, depth: np.ndarray) -> np.ndarray:
