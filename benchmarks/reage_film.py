@@ -18,6 +18,7 @@ from benchmarks.machine import peak_resident_bytes
 from benchmarks.processes import measure_apart
 from benchmarks.table import Table
 from fran_lightning.progress import progress_bar
+from fran_lightning.reaging.pipeline import SLEEPING_THREADS
 
 NAME = "reage-film"
 
@@ -68,7 +69,7 @@ def run(quick: bool, device: torch.device) -> Table:
     rows = []
     with progress_bar("Re-ageing films", len(settings), "films") as bar:
         for setting in settings:
-            figures = measure_apart(measure, setting)
+            figures = measure_apart(measure, setting, SLEEPING_THREADS)
             cells = [None, None] if figures is None else [figures.frames_per_second, figures.peak_megabytes]
             network = "none" if setting.network == "none" else f"FRANUNet(64, 4) at {setting.crop}"
             rows.append([f"{setting.width} x {setting.height}", setting.frames, network, *cells])

@@ -15,6 +15,7 @@ from benchmarks.processes import measure_apart
 from benchmarks.reage_film import Nothing
 from benchmarks.table import Table
 from fran_lightning.progress import progress_bar
+from fran_lightning.reaging.pipeline import SLEEPING_THREADS
 
 NAME = "reage-plates"
 
@@ -60,7 +61,7 @@ def run(quick: bool, device: torch.device) -> Table:
     rows = []
     with progress_bar("Re-ageing plates", len(settings), "sequences") as bar:
         for setting in settings:
-            figures = measure_apart(measure, setting)
+            figures = measure_apart(measure, setting, SLEEPING_THREADS)
             cells = [None] * 5 if figures is None else [*vars(figures).values()]
             compression = "none" if setting.compression == "NO" else setting.compression
             rows.append([setting.frames, setting.dtype, compression, ", ".join(setting.passes), *cells])

@@ -49,6 +49,9 @@ def test_passes_of_a_photo(tmp_path, checkpoint, bits, grey):
     # black is 0 and white is 100 years
     assert ages[mask > 65000] == pytest.approx(0.7 * 65535, abs=300)
     assert ages[0, 0] == 0
+    # nothing but what the network was told, at the border of the face's square too
+    told = ages[ages > 0]
+    assert (told.min(), told.max()) == (pytest.approx(0.3 * 65535, abs=1), pytest.approx(0.7 * 65535, abs=1))
     # the passes can be read again as a mask and as an age map
     again = [*call[:3], str(tmp_path / "again.png"), *call[4:], "--source-age", "30", "--no-shot-file"]
     painted = ["--mask", str(tmp_path / "o.mask.png"), "--age-map", str(tmp_path / "o.age_map.png")]

@@ -501,6 +501,23 @@ def test_tasks_of_a_command_line(tmp_path):
 # ---------------------------------------------------------------- stages
 
 
+def test_threads_sleep_where_they_wait_before_torch_is_loaded():
+    script = """
+import os, sys
+from fran_lightning.reaging import pipeline
+let_sleep, seen = pipeline.let_waiting_threads_sleep, []
+pipeline.let_waiting_threads_sleep = lambda: (seen.append("torch" in sys.modules), let_sleep())
+from fran_lightning.cli import main
+status = main(["reage", "nowhere.png", "--checkpoint", "nowhere"])
+print(status, seen, os.environ["OMP_WAIT_POLICY"])
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    for chosen, policy in ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"):
+        call = [sys.executable, "-c", script]
+        done = subprocess.run(call, env=environment | chosen, capture_output=True, text=True, check=True)
+        assert done.stdout == f"2 [False] {policy}\n"
+
+
 def test_stages_keep_order_pass_errors_on_and_stop_early():
     assert list(ahead(iter(range(50)), 3)) == list(range(50))
 

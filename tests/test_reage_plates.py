@@ -461,8 +461,10 @@ def test_a_bad_frame_is_one_line_and_nothing_is_written(tmp_path, fran, capfd, k
         (["-o", "IN/shot.%04d.exr"], "is the input itself"),
         (["-o", "OUT/o.####.exr", "--passes", "depth"], "--passes 'depth' is unknown"),
         (["-o", "OUT/o.####.exr", "--colorspace", "nonsense"], "--colorspace 'nonsense' is unknown"),
-        (["-o", "OUT/o.####.exr", "--mask", "IN/small.png"], "must have the shape of the picture, 384 x 320"),
+        (["-o", "OUT/o.####.exr", "--mask", "IN/small.png"], "must have the size of the frames, 384 x 320"),
         (["-o", "OUT/o.####.exr", "--mask", "IN/m.####.png"], "the mask has no image for frame 1001-1002"),
+        (["-o", "OUT/o.####.exr", "--mask", "IN/n.####.exr"], "n.1002.exr is 192 x 160; it must have the size"),
+        (["-o", "OUT/o.####.exr", "--mask", "IN/broken.####.png"], "broken.1002.png is broken"),
         (["-o", "OUT/o.####.exr", "--frames", "7-9"], "has only the frames 1001-1003"),
         (["-o", "OUT/o.####.exr", "--missing", "maybe"], "--missing"),
     ],
@@ -472,6 +474,12 @@ def test_bad_options_are_one_line_and_nothing_is_written(tmp_path, fran, capsys,
     write_png(tmp_path / "in/small.png", np.zeros((200, 100), np.uint8))
     for number in (1000, 1003):
         write_png(tmp_path / f"in/m.{number}.png", np.zeros((320, 384), np.uint8))
+    for number in (1001, 1002, 1003):
+        write_png(tmp_path / f"in/broken.{number}.png", np.zeros((320, 384), np.uint8))
+        half = number == 1002
+        grey = np.zeros((160, 192) if half else (320, 384), np.float32)
+        OpenEXR.File({"type": OpenEXR.scanlineimage}, {"Y": grey}).write(str(tmp_path / f"in/n.{number}.exr"))
+    (tmp_path / "in/broken.1002.png").write_bytes(b"no picture")
     places = [text.replace("OUT", str(tmp_path / "out")).replace("IN", str(tmp_path / "in")) for text in arguments]
     assert fran(pattern, *places) == 2
     assert words in capsys.readouterr().err

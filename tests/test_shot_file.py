@@ -132,3 +132,14 @@ def test_mappings_relative_ages_and_paths(tmp_path):
     again = read_shot(tmp_path / "again.yaml")
     assert again == {**options, "input": ["/b/x.png"], "quality": "5"}
     assert set(again) <= set(OPTIONS)
+
+
+def test_the_example_of_the_documentation_can_be_read(tmp_path):
+    documentation = (Path(__file__).parents[1] / "docs/vfx.md").read_text()
+    example = documentation.partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "shot.yaml").write_text(example)
+    options = read_shot(tmp_path / "shot.yaml")
+    curve = parse_targets(options["target_age"]).default
+    assert [curve.at(frame, 40) for frame in (1001, 1100)] == [35, 70]
+    assert parse_strength(options["strength"]).at(1013) == 0.5
+    assert options["mask"] == str(tmp_path / "roto/face.####.exr")

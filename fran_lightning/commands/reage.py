@@ -87,6 +87,10 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
+    from fran_lightning.reaging.pipeline import let_waiting_threads_sleep
+
+    # before anything loads torch
+    let_waiting_threads_sleep()
     from fran_lightning.reaging.inputs import find_tasks
     from fran_lightning.reaging.options import parse_choice
     from fran_lightning.reaging.shot import check_checkpoint

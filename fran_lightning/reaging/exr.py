@@ -117,6 +117,19 @@ def read_grey_exr(path: str | os.PathLike[str]) -> np.ndarray:
     return whole
 
 
+def read_display_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(height, width) of the display window, without reading pixels.
+
+    Raises:
+        UserError: missing, broken, tiled, deep or in several parts.
+    """
+    stored = _check_file(Path(path)).get("displayWindow", b"")
+    if len(stored) != 16:
+        raise UserError(f"{path} is broken: it has no display window")
+    left, top, right, bottom = struct.unpack("<4i", stored)
+    return bottom - top + 1, right - left + 1
+
+
 def _image(header: Mapping[str, Any], channels: dict[str, np.ndarray], linear: frozenset[str]) -> ExrImage:
     data, display = header["dataWindow"], header["displayWindow"]
     origin = int(data[0][0] - display[0][0]), int(data[0][1] - display[0][1])
@@ -146,11 +159,12 @@ def _load(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nd
         raise UserError(f"{path} is broken or no OpenEXR file ({error})") from error
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path) -> dict[str, bytes]:
     """Find what the bindings would answer by noise on the terminal: kinds of files we do not read, and cut files.
 
-    The layout of the file is that of the OpenEXR documentation ("OpenEXR File Layout"): magic number, version and
-    flags, attributes (name, type, size, value) up to an empty name, then the offsets of the chunks of lines.
+    Returns the attributes as they are stored, by name. The layout of the file is that of the OpenEXR documentation
+    ("OpenEXR File Layout"): magic number, version and flags, attributes (name, type, size, value) up to an empty name,
+    then the offsets of the chunks of lines.
 
     Raises:
         UserError: one of these.
@@ -169,7 +183,7 @@ def _check_file(path: Path) -> None:
             attributes = _read_attributes(file)
             lines_per_chunk = _LINES_PER_CHUNK.get(attributes["compression"][0])
             if lines_per_chunk is None:
-                return
+                return attributes
             _, top, _, bottom = struct.unpack("<4i", attributes["dataWindow"])
             count = -(-(bottom - top + 1) // lines_per_chunk)
             offsets = struct.unpack(f"<{count}Q", file.read(8 * count))
@@ -180,6 +194,7 @@ def _check_file(path: Path) -> None:
             whole = False
         if not whole:
             raise UserError(f"{path} is cut off or broken; write it again")
+        return attributes
 
 
 def _read_attributes(file: BinaryIO) -> dict[str, bytes]:

@@ -77,9 +77,20 @@ class FrameImages:
         if len(self.files) > 1 and missing:
             raise UserError(f"the {self.what} has no image for frame {describe_numbers(missing)}")
 
-    def check_shapes(self, height: int, width: int) -> None:
-        """Read the first and the last image. Raises: UserError, where they are broken or of another shape."""
-        for path in {self.files[0], self.files[-1]}:
+    def check_sizes(self, numbers: Sequence[int], height: int, width: int) -> None:
+        """Look at the images of the frames with these ``numbers``: all headers, pixels of the first and the last.
+
+        Raises:
+            UserError: no such image, one that is broken, or one of another size than ``height`` x ``width``.
+        """
+        self.check_numbers(numbers)
+        paths = list(dict.fromkeys(self._path_of(number) for number in numbers))
+        for path in paths:
+            found = _size_of(path)
+            if found != (height, width):
+                shown, wanted = f"{found[1]} x {found[0]}", f"{width} x {height}"
+                raise UserError(f"the {self.what} {path} is {shown}; it must have the size of the frames, {wanted}")
+        for path in {paths[0], paths[-1]}:
             self._read(path, height, width)
 
     def at(self, index: int, height: int, width: int) -> np.ndarray:
@@ -99,7 +110,10 @@ class FrameImages:
     def of_number(self, number: int, height: int, width: int) -> np.ndarray:
         """As :meth:`at`, for the frame with a ``number``, which is the last number in the images' names."""
         self.check_numbers([number])
-        return self._read(self._by_number[number] if len(self.files) > 1 else self.files[0], height, width)
+        return self._read(self._path_of(number), height, width)
+
+    def _path_of(self, number: int) -> Path:
+        return self._by_number[number] if len(self.files) > 1 else self.files[0]
 
     def _read(self, path: Path, height: int, width: int) -> np.ndarray:
         if self._last is not None and self._last[:2] == (path, (height, width)):
@@ -119,6 +133,21 @@ class FrameImages:
         image.flags.writeable = False
         self._last = (path, (height, width), image)
         return image
+
+
+def _size_of(path: Path) -> tuple[int, int]:
+    """(height, width) by the file's header; of an EXR its display window. Raises: UserError, where there is none."""
+    if path.suffix.lower() == ".exr":
+        from fran_lightning.reaging.exr import read_display_size
+
+        return read_display_size(path)
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except OSError as error:
+        raise UserError(f"{path} is broken or no image that can be read") from error
 
 
 def _read_share(path: Path) -> np.ndarray:

@@ -85,12 +85,15 @@ def make_passes(
         delta[added.window()] = added.values
     for face in faces:
         own_mask = spread(face.plan.mask, face.to_frame, *shape)
-        ages = spread(face.plan.target_map, face.to_frame, *shape)
-        inside = spread(np.ones_like(face.plan.mask), face.to_frame, *shape).values > 0.5
+        told = face.plan.target_map
+        share = spread(np.ones_like(told), face.to_frame, *shape).values
+        # beside the square's border the sum holds less than all of a pixel, and cubic interpolation overshoots
+        ages = spread(told, face.to_frame, *shape).values / np.maximum(share, 0.5)
+        ages = np.clip(ages, max(0, told.min()), min(1, told.max()))
         window = own_mask.window()
         # where two squares overlap the age is that of the face with the greater mask
-        ahead = inside & ((own_mask.values > mask[window]) | (age_map[window] == 0))
-        age_map[window][ahead] = np.clip(ages.values[ahead], 0, 1)
+        ahead = (share > 0.5) & ((own_mask.values > mask[window]) | (age_map[window] == 0))
+        age_map[window][ahead] = ages[ahead]
         mask[window] = np.maximum(mask[window], np.clip(own_mask.values, 0, 1))
     if frame_mask is not None:
         mask *= frame_mask

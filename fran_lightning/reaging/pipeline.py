@@ -5,6 +5,7 @@ Threads suffice: the libraries that do the work (libav, OpenCV, torch) let go of
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,15 @@ from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 _END = object()
+#: OpenMP's threads (PyTorch's) sleep where they wait for the next operator. Spinning, they take the processor from the
+#: other stages.
+SLEEPING_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def let_waiting_threads_sleep() -> None:
+    """Set :data:`SLEEPING_THREADS`, where the user has set nothing else; of use only before torch is loaded."""
+    for name, value in SLEEPING_THREADS.items():
+        os.environ.setdefault(name, value)
 
 
 class _Failure:

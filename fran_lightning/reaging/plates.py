@@ -160,7 +160,7 @@ def reage_sequence(
     tracker, first = look_for_faces(sequence, colour)
     for images in (settings.mask, settings.age_map):
         if isinstance(images, FrameImages):
-            images.check_shapes(*first.display_size())
+            images.check_sizes(sequence.numbers, *first.display_size())
     tracks = tracker.finish()
     if not tracks:
         raise NoFaceError(f"no face found in the {len(sequence.numbers)} frames of {sequence}; are they upright?")
