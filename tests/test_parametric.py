@@ -18,6 +18,7 @@ from fran_lightning.cli import main
 from fran_lightning.data.folder import identity_folders, read_image, read_info
 from fran_lightning.synthesis.parametric.ageing import CHANNELS
 from fran_lightning.synthesis.parametric.camera import Pinhole
+from fran_lightning.synthesis.parametric.film import Optics
 from fran_lightning.synthesis.parametric.generate import Settings, generate, render_identity
 from fran_lightning.synthesis.parametric.head_model import load_head_model
 from fran_lightning.synthesis.parametric.scene import sample_identity
@@ -55,6 +56,42 @@ def test_pixels_outside_the_head_are_equal_at_all_ages(people):
             outside = ~head
             assert outside.mean() > 0.2
             assert np.array_equal(frames[0].image[outside], older.image[outside])
+
+
+def _outside(first, second) -> np.ndarray:
+    return ~(np.isin(first.label, HEAD_CLASSES) | np.isin(second.label, HEAD_CLASSES))
+
+
+def test_no_fault_of_the_camera_changes_pixels_outside_the_head():
+    worst = Optics(lens=2, depth_blur=4, noise=3, jpeg_quality=30)
+    (young, old), _ = render_identity(11, 1, Settings(image_size=96, ages=(18, 85), optics=worst))
+    assert np.array_equal(young.image[_outside(young, old)], old.image[_outside(young, old)])
+    assert np.abs(young.image.astype(int) - old.image)[young.label == 1].mean() > 2
+
+
+@pytest.mark.parametrize("name", ["lens", "depth_blur", "noise"])
+def test_every_fault_of_the_camera_changes_the_fine_detail(name):
+    none, strong = Optics(0, 0, 0), Optics(**{"lens": 0, "depth_blur": 0, "noise": 0, name: 5})
+    detail = []
+    for optics in (none, strong):
+        (frame,), _ = render_identity(11, 0, Settings(image_size=192, ages=(45,), optics=optics))
+        grey = cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY).astype(float)
+        # what lies beside and behind the eyes; noise is seen where nothing else is
+        where = frame.label == (0 if name == "noise" else 17)
+        detail.append(np.abs(cv2.Laplacian(grey, cv2.CV_64F))[where].mean())
+    assert detail[1] > 1.3 * detail[0] if name == "noise" else detail[1] < 0.9 * detail[0]
+
+
+def test_the_true_corners_of_the_mouth_lie_at_the_ends_of_the_lips(people):
+    for frames, record in people:
+        for age, frame in zip(AGES, frames, strict=True):
+            points = np.array(record["landmarks"][str(age)])
+            eyes = np.linalg.norm(points[1] - points[0])
+            across = (points[4] - points[3]) / np.linalg.norm(points[4] - points[3])
+            rows, columns = np.nonzero(np.isin(frame.label, (11, 12, 13)))
+            along = np.stack([columns, rows], 1) @ across
+            assert abs(along.min() - points[3] @ across) < 0.08 * eyes
+            assert abs(along.max() - points[4] @ across) < 0.08 * eyes
 
 
 def test_the_face_itself_changes_and_more_with_more_years(people):
@@ -176,9 +213,9 @@ def test_command_writes_a_dataset_and_two_shards_give_the_same_bytes(tmp_path, c
     assert not (folder / "depth").exists()
     # other settings are refused by name, and nothing is touched
     before = _digest(tmp_path / "whole")
-    common[common.index("64")] = "96"
-    assert main(["synthesize", "parametric", "--out", str(tmp_path / "whole"), *common]) == 2
-    assert "image_size" in capsys.readouterr().err
+    for other, name in ((["--image-size", "96"], "image_size"), (["--noise", "2"], "generator.optics.noise")):
+        assert main(["synthesize", "parametric", "--out", str(tmp_path / "whole"), *common, *other]) == 2
+        assert name in capsys.readouterr().err
     assert _digest(tmp_path / "whole") == before
 
 
@@ -210,6 +247,10 @@ def test_a_killed_run_is_continued_and_ends_with_the_same_bytes(tmp_path):
         (["--max-yaw", "80"], "--max-yaw 80"),
         (["--shard", "3/2"], "--shard"),
         (["--seed", "-1"], "--seed -1"),
+        (["--noise", "-1"], "--noise -1"),
+        (["--depth-blur", "9"], "--depth-blur 9"),
+        (["--jpeg-quality", "0"], "--jpeg-quality 0"),
+        (["--workers", "0"], "--workers 0"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(tmp_path, capsys, arguments, message):
@@ -228,6 +269,17 @@ def test_a_missing_gpu_is_refused(tmp_path, capsys):
         pytest.skip("this machine has a GPU")
     assert main(["synthesize", "parametric", "--out", str(tmp_path / "d"), "--device", "cuda"]) == 2
     assert "no CUDA device" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_identity(tmp_path):
+    command = f"ulimit -f 3; exec {sys.executable} -m fran_lightning synthesize parametric --out {tmp_path}/full"
+    command += " --identities 2 --image-size 64 --ages 18,85 --workers 2"
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment, check=False)
+    assert ended.returncode == 2
+    assert "no space left on the disk" in ended.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in ended.stderr
+    assert sorted(path.name for path in (tmp_path / "full").iterdir()) == ["dataset.json"]
 
 
 def test_an_unwritable_folder_is_refused(capsys):

@@ -43,9 +43,10 @@ def test_flow_agrees_with_the_landmarks(clip):
 
 def test_background_and_exposure_hold_still(clip):
     first, last = clip[0][0], clip[-1][0]
-    background = (first.label == 0) & (last.label == 0)
+    background = ((first.label == 0) & (last.label == 0)).astype(np.uint8)
+    background = cv2.erode(background, np.ones((7, 7)), borderValue=1) > 0  # the lens mixes what lies beside it
     assert background.sum() > 100
-    assert np.abs(first.image.astype(int) - last.image)[background].mean() < 0.5
+    assert np.abs(first.image.astype(int) - last.image)[background].mean() < 0.05
 
 
 def test_motion_changes_pose_and_face_but_not_the_person():

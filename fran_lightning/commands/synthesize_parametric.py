@@ -21,6 +21,11 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--max-yaw", type=float, default=30.0, help="largest turn of the head, 0 to 45 degrees")
     parser.add_argument("--labels", type=bool, default=True, help="write class maps (19 CelebAMask-HQ classes)")
     parser.add_argument("--depth", type=bool, default=False, help="write depth maps (16 bit, tenths of a millimetre)")
+    parser.add_argument("--lens", type=float, default=1.0, help="softness of the lens; 0 is none, 1 as photographs")
+    parser.add_argument("--depth-blur", type=float, default=1.0, help="out of focus beside the eyes; 0 is none")
+    parser.add_argument("--noise", type=float, default=1.0, help="noise of the sensor; 0 is none")
+    parser.add_argument("--jpeg-quality", type=int | None, default=None, help="1 to 100; default: no compression")
+    parser.add_argument("--grey-hair", type=bool, default=False, help="hair turns grey; default: the same at all ages")
     parser.add_argument("--shard", type=str, default="0/1", help="i/n: make only the identities i modulo n")
     parser.add_argument("--format", type=Literal["png", "webp", "jpg"], default="png", help="png and webp are lossless")
     parser.add_argument("--device", type=Literal["auto", "cpu", "cuda"], default="auto", help="auto: CUDA if present")
@@ -29,6 +34,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     from fran_lightning.ages import DEFAULT_AGES, parse_ages
+    from fran_lightning.synthesis.parametric.film import Optics
     from fran_lightning.synthesis.parametric.generate import Settings, generate
     from fran_lightning.synthesis.writer import parse_shard
 
@@ -38,6 +44,8 @@ def run(args: Namespace) -> None:
         max_yaw=args.max_yaw,
         labels=args.labels,
         depth=args.depth,
+        optics=Optics(args.lens, args.depth_blur, args.noise, args.jpeg_quality),
+        grey_hair=args.grey_hair,
     )
     generate(
         args.out,

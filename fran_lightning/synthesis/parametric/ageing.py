@@ -74,7 +74,7 @@ CHANNELS: dict[str, Channel] = {
     "veins": Channel(40, 1.2, 0.40, "small red vessels on cheeks and nose"),
     "dryness": Channel(25, 1.0, 0.15, "gloss is lost"),
     "eye_ageing": Channel(35, 1.2, 0.30, "sclera yellows and reddens, pale ring at the iris' edge"),
-    "greying": Channel(35, 1.0, 0.30, "brows and beard turn grey (scalp hair only if asked for)"),
+    "greying": Channel(35, 1.0, 0.30, "brows and beard turn grey (scalp hair only with --grey-hair)"),
 }
 
 

@@ -6,7 +6,8 @@ import multiprocessing
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +18,12 @@ from fran_lightning.data.folder import DatasetInfo
 from fran_lightning.errors import UserError
 from fran_lightning.progress import progress_bar
 from fran_lightning.synthesis.parametric.ageing import OLDEST, YOUNGEST
+from fran_lightning.synthesis.parametric.film import Optics
 from fran_lightning.synthesis.writer import DatasetWriter, ImageFormat
 
 Device = Literal["auto", "cpu", "cuda"]
 #: raised whenever the same seed gives other pictures
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 SMALLEST, LARGEST, STEP = 64, 1024, 16
 
 
@@ -35,6 +37,8 @@ class Settings:
         max_yaw: largest turn of the head in degrees.
         labels: write class maps.
         depth: write depth maps.
+        optics: strengths of the camera's faults.
+        grey_hair: hair of the scalp turns grey; without, it is the same at all ages.
     """
 
     image_size: int = 256
@@ -42,6 +46,8 @@ class Settings:
     max_yaw: float = 30.0
     labels: bool = True
     depth: bool = False
+    optics: Optics = field(default_factory=Optics)
+    grey_hair: bool = False
 
     def check(self) -> None:
         """Raise UserError for sizes and ages that cannot be rendered."""
@@ -55,6 +61,7 @@ class Settings:
             raise UserError(f"age {outside[0]} cannot be rendered; choose ages from {YOUNGEST:g} to {OLDEST:g}")
         if not 0 <= self.max_yaw <= 45:
             raise UserError(f"--max-yaw {self.max_yaw:g} is not supported; choose 0 to 45 degrees")
+        self.optics.check()
 
     def generator(self) -> dict[str, Any]:
         """The entry ``generator`` of ``dataset.json``."""
@@ -64,6 +71,8 @@ class Settings:
             "max_yaw": self.max_yaw,
             "labels": self.labels,
             "depth": self.depth,
+            "optics": asdict(self.optics),
+            "grey_hair": self.grey_hair,
         }
 
 
@@ -90,7 +99,7 @@ def render_identity(seed: int, number: int, settings: Settings, device: str = "c
     from fran_lightning.synthesis.parametric.studio import Studio
 
     identity = sample_identity(seed, number, settings.max_yaw)
-    studio = Studio(identity, settings.image_size, device)
+    studio = Studio(identity, settings.image_size, device, optics=settings.optics, grey_hair=settings.grey_hair)
     frames = [studio.render(age) for age in settings.ages]
     landmarks = {str(age): frame.landmarks.round(2).tolist() for age, frame in zip(settings.ages, frames, strict=True)}
     return frames, {**identity.record(), "landmarks": landmarks}
@@ -151,6 +160,8 @@ def generate(
         raise UserError(f"--identities {identities}: at least one identity is needed")
     if seed < 0:
         raise UserError(f"--seed {seed} must not be negative")
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: at least one process is needed")
     chosen = choose_device(device)
     info = DatasetInfo("parametric", settings.image_size, tuple(settings.ages), identities, seed, settings.generator())
     try:
@@ -180,6 +191,11 @@ def _render_all(writer: DatasetWriter, missing: Sequence[int], settings: Setting
         try:
             for job in as_completed(jobs):
                 yield job.result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process that renders was ended by the system, for lack of memory perhaps; run the same command "
+                f"again with fewer --workers (now {workers}): it continues where it was"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

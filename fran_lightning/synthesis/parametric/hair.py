@@ -13,7 +13,7 @@ from fran_lightning.synthesis.parametric.head_model import SKIN, HeadModel
 from fran_lightning.synthesis.parametric.raycast import cast_rays
 from fran_lightning.synthesis.parametric.scene import Identity, Light
 from fran_lightning.synthesis.parametric.shape import Body, smoothstep
-from fran_lightning.synthesis.parametric.skin import hair_colour
+from fran_lightning.synthesis.parametric.skin import greyed, hair_colour
 
 STEPS = 24
 _SKULL_CENTRE = np.array([0.0, 765.0, 40.0])
@@ -309,9 +309,9 @@ def points_on(strands: Strands, strand: np.ndarray, place: np.ndarray) -> np.nda
 
 
 def draw(
-    strands: Strands, identity: Identity, camera: Pinhole, head_depth: np.ndarray, device: str
+    strands: Strands, identity: Identity, camera: Pinhole, head_depth: np.ndarray, device: str, grey: float = 0.0
 ) -> tuple[HairLayer, HairLayer]:
-    """Rasterise strands at the resolution of ``head_depth`` (S, S).
+    """Rasterise strands at the resolution of ``head_depth`` (S, S); the share ``grey`` of them is white.
 
     Returns:
         The layer in front of the reference head, and the layer behind and beside it.
@@ -336,11 +336,13 @@ def draw(
         ],
         device=device,
     )
-    front, back = (_shade(buffer.numpy(), strands, identity, camera, empty) for buffer in buffers)
+    front, back = (_shade(buffer.numpy(), strands, identity, camera, empty, grey) for buffer in buffers)
     return front, back
 
 
-def _shade(keys: np.ndarray, strands: Strands, identity: Identity, camera: Pinhole, empty: int) -> HairLayer:
+def _shade(
+    keys: np.ndarray, strands: Strands, identity: Identity, camera: Pinhole, empty: int, grey: float
+) -> HairLayer:
     """Kajiya-Kay shading (Kajiya and Kay 1989) of the strand that each sample sees."""
     mask = keys < empty
     seen = keys[mask]
@@ -353,7 +355,8 @@ def _shade(keys: np.ndarray, strands: Strands, identity: Identity, camera: Pinho
     outward = _normalise(point - (_SKULL_CENTRE + np.array([0, -5.0, 0])))
     view = _normalise(camera.position - point)
     hair = identity.hair
-    albedo = hair_colour(hair.melanin, hair.redness) * strands.brightness[strand][:, None]
+    order = identity.random("greying").random(len(strands.points))
+    albedo = greyed(hair_colour(hair.melanin, hair.redness), grey, order)[strand] * strands.brightness[strand][:, None]
     colour = np.zeros((len(seen), 3))
     light: Light = identity.light
     ambient = np.array(light.ambient)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fran_lightning.synthesis.parametric.ageing import AgeingPattern, sample_pattern
+from fran_lightning.synthesis.parametric.proportions import Proportions, sample_proportions
 
 HairStyle = Literal["buzz", "short", "side_part", "swept_back", "bob", "long", "curly", "bun", "receding"]
 BackgroundKind = Literal["studio", "bokeh", "indoor", "outdoor", "plain"]
@@ -72,7 +73,9 @@ class Camera:
     distance_mm: float
     zoom: float  # 1 is FFHQ's crop
     shift: tuple[float, float]  # of the crop, as a fraction of the image
-    sharpness: float  # wanted fine detail: decimal logarithm of its power, see film.lens_blur
+    aperture_mm: float  # diameter of the lens' opening, for depth blur
+    noise: float  # of the sensor: standard deviation in code values
+    sharpness: float  # wanted fine detail: decimal logarithm of its power, see ``film.lens_blur``
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Identity:
     weight: float
     ancestry: tuple[float, float, float]
     local_changes: dict[str, float]
+    proportions: Proportions
     expression: dict[str, float]
     yaw: float  # degrees, positive turns the face to the image's right
     pitch: float  # positive looks up
@@ -119,9 +123,9 @@ class Identity:
 
 #: local changes drawn for every identity: target pair (decrease, increase) and standard deviation.
 #: Sided targets are named with ``{}`` for l and r and drawn once, with a small difference between the sides.
+#: What moves eyes, nose, mouth and chin as a whole is in proportions.py.
 _LOCAL = {
     ("head/head-scale-horiz-decr", "head/head-scale-horiz-incr"): 0.30,
-    ("head/head-scale-vert-decr", "head/head-scale-vert-incr"): 0.30,
     ("head/head-fat-decr", "head/head-fat-incr"): 0.30,
     ("forehead/forehead-scale-vert-decr", "forehead/forehead-scale-vert-incr"): 0.35,
     ("forehead/forehead-trans-backward", "forehead/forehead-trans-forward"): 0.3,
@@ -129,14 +133,11 @@ _LOCAL = {
     ("eyebrows/eyebrows-trans-down", "eyebrows/eyebrows-trans-up"): 0.4,
     ("eyebrows/eyebrows-trans-backward", "eyebrows/eyebrows-trans-forward"): 0.4,
     ("eyebrows/eyebrows-angle-down", "eyebrows/eyebrows-angle-up"): 0.4,
-    ("chin/chin-height-decr", "chin/chin-height-incr"): 0.45,
     ("chin/chin-width-decr", "chin/chin-width-incr"): 0.45,
     ("chin/chin-prominent-decr", "chin/chin-prominent-incr"): 0.45,
     ("chin/chin-bones-decr", "chin/chin-bones-incr"): 0.4,
     ("chin/chin-jaw-drop-decr", "chin/chin-jaw-drop-incr"): 0.35,
     ("chin/chin-prognathism-decr", "chin/chin-prognathism-incr"): 0.3,
-    ("mouth/mouth-scale-horiz-decr", "mouth/mouth-scale-horiz-incr"): 0.45,
-    ("mouth/mouth-trans-down", "mouth/mouth-trans-up"): 0.35,
     ("mouth/mouth-upperlip-height-decr", "mouth/mouth-upperlip-height-incr"): 0.45,
     ("mouth/mouth-lowerlip-height-decr", "mouth/mouth-lowerlip-height-incr"): 0.45,
     ("mouth/mouth-upperlip-volume-decr", "mouth/mouth-upperlip-volume-incr"): 0.4,
@@ -144,9 +145,7 @@ _LOCAL = {
     ("mouth/mouth-cupidsbow-decr", "mouth/mouth-cupidsbow-incr"): 0.4,
     ("mouth/mouth-angles-down", "mouth/mouth-angles-up"): 0.25,
     ("nose/nose-scale-horiz-decr", "nose/nose-scale-horiz-incr"): 0.45,
-    ("nose/nose-scale-vert-decr", "nose/nose-scale-vert-incr"): 0.40,
     ("nose/nose-scale-depth-decr", "nose/nose-scale-depth-incr"): 0.40,
-    ("nose/nose-trans-down", "nose/nose-trans-up"): 0.25,
     ("nose/nose-hump-decr", "nose/nose-hump-incr"): 0.45,
     ("nose/nose-curve-concave", "nose/nose-curve-convex"): 0.4,
     ("nose/nose-point-down", "nose/nose-point-up"): 0.4,
@@ -163,7 +162,6 @@ _LOCAL = {
     ("ears/{}-ear-rot-backward", "ears/{}-ear-rot-forward"): 0.3,
     ("ears/{}-ear-flap-decr", "ears/{}-ear-flap-incr"): 0.3,
     ("eyes/{}-eye-scale-decr", "eyes/{}-eye-scale-incr"): 0.30,
-    ("eyes/{}-eye-trans-in", "eyes/{}-eye-trans-out"): 0.40,
     ("eyes/{}-eye-trans-down", "eyes/{}-eye-trans-up"): 0.30,
     ("eyes/{}-eye-height2-decr", "eyes/{}-eye-height2-incr"): 0.40,
     ("eyes/{}-eye-corner1-down", "eyes/{}-eye-corner1-up"): 0.40,
@@ -199,12 +197,12 @@ def _sample_local_changes(random: np.random.Generator) -> dict[str, float]:
 
 
 def _sample_expression(random: np.random.Generator) -> dict[str, float]:
-    kind = random.choice(["neutral", "smile", "grin", "serious", "surprised"], p=[0.25, 0.3, 0.32, 0.08, 0.05])
+    kind = random.choice(["neutral", "smile", "grin", "serious", "surprised"], p=[0.27, 0.32, 0.28, 0.08, 0.05])
     strength = random.uniform(0.45, 1.0)
     base: dict[str, float] = {
         "neutral": {"mouthClose": 0.0},
-        "smile": {"mouthSmile": 0.65, "cheekSquint": 0.4, "eyeSquint": 0.2, "mouthDimple": 0.2},
-        "grin": {"mouthSmile": 0.85, "cheekSquint": 0.5, "eyeSquint": 0.3, "jawOpen": 0.08, "mouthUpperUp": 0.8},
+        "smile": {"mouthSmile": 0.46, "cheekSquint": 0.4, "eyeSquint": 0.2, "mouthDimple": 0.2},
+        "grin": {"mouthSmile": 0.56, "cheekSquint": 0.5, "eyeSquint": 0.3, "jawOpen": 0.08, "mouthUpperUp": 0.65},
         "serious": {"browDown": 0.4, "mouthPress": 0.3, "eyeSquint": 0.15},
         "surprised": {"browOuterUp": 0.5, "browInnerUp": 0.5, "eyeWide": 0.25, "jawOpen": 0.18},
     }[str(kind)]
@@ -279,7 +277,7 @@ def _sample_glasses(random: np.random.Generator) -> Glasses | None:
         half_width_mm=float(random.uniform(21, 26)),
         half_height_mm=float(random.uniform(14, 20)),
         squareness=float(random.uniform(2, 4)),
-        wire_mm=float(random.uniform(0.6, 1.8)),
+        wire_mm=float(random.uniform(0.5, 1.2)),
         colour=_hsv(float(random.random()), float(random.beta(1, 3)), float(random.uniform(0.05, 0.5))),
     )
     return glasses if worn else None
@@ -307,7 +305,7 @@ def _sample_light(random: np.random.Generator) -> Light:
     )
     fill = Lamp(
         _direction(-side * random.uniform(25, 70), random.uniform(-5, 35)),
-        tuple((_tint(random, temperature + random.normal(0, 0.3)) * key_power * random.uniform(0.1, 0.5)).tolist()),
+        tuple((_tint(random, temperature + random.normal(0, 0.3)) * key_power * random.uniform(0.06, 0.4)).tolist()),
         float(random.uniform(0.5, 0.9)),
     )
     rim = Lamp(
@@ -315,7 +313,7 @@ def _sample_light(random: np.random.Generator) -> Light:
         tuple((_tint(random, random.normal(0, 0.5)) * random.uniform(0, 1.6)).tolist()),
         float(random.uniform(0.2, 0.5)),
     )
-    sky = _tint(random, temperature * 0.5 + 0.15) * random.uniform(0.28, 0.65)
+    sky = _tint(random, temperature * 0.5 + 0.15) * random.uniform(0.22, 0.55)
     sides = [sky * random.uniform(0.4, 1.0) for _ in range(2)]
     ground = _tint(random, -0.3) * sky.mean() * random.uniform(0.15, 0.45)
     ambient = [*sides, sky, ground, sky * random.uniform(0.6, 1.0), sky * random.uniform(0.2, 0.7)]
@@ -335,7 +333,9 @@ def _hsv(hue: float, saturation: float, value: float) -> tuple[float, float, flo
 def _sample_background(random: np.random.Generator) -> Background:
     kinds: list[BackgroundKind] = ["studio", "bokeh", "indoor", "outdoor", "plain"]
     kind = kinds[random.choice(5, p=[0.2, 0.2, 0.25, 0.25, 0.1])]
-    value = random.uniform(0.38, 0.97)
+    # photographs of people: before something dark, before a bright wall or sky, or between
+    low, high = ((0.18, 0.42), (0.42, 0.8), (0.8, 0.95))[random.choice(3, p=[0.36, 0.36, 0.28])]
+    value = random.uniform(low, high)
     if kind == "outdoor":
         hues, saturations = random.choice([0.28, 0.33, 0.25, 0.58, 0.1], 4), random.uniform(0.1, 0.4, 4)
     else:
@@ -359,9 +359,10 @@ def sample_identity(seed: int, number: int, max_yaw: float = 30.0) -> Identity:
         weight=float(np.clip(random.normal(0.5, 0.16), 0.1, 0.95)),
         ancestry=tuple(ancestry.tolist()),
         local_changes=_sample_local_changes(random),
+        proportions=sample_proportions(random, gender),
         expression=_sample_expression(random),
         yaw=yaw,
-        pitch=float(np.clip(random.normal(0, 6), -20, 20)),
+        pitch=float(np.clip(random.normal(0, 5), -20, 20)),
         roll=float(np.clip(random.normal(0, 3), -15, 15)),
         gaze=(float(np.clip(-0.6 * yaw + random.normal(0, 4), -25, 25)), float(random.normal(0, 2))),
         hair=_sample_hair(random, gender, ancestry, skin.melanin),
@@ -369,9 +370,11 @@ def sample_identity(seed: int, number: int, max_yaw: float = 30.0) -> Identity:
         light=_sample_light(random),
         camera=Camera(
             float(random.uniform(900, 1800)),
-            float(random.uniform(0.94, 1.03)),
+            float(random.uniform(0.98, 1.05)),
             tuple(random.normal(0, 0.01, 2).tolist()),
-            float(random.uniform(-0.22, 0.08)),
+            float(random.uniform(4, 36)),
+            float(random.uniform(1.0, 2.2)),
+            float(random.uniform(-0.02, 0.13)),
         ),
         background=_sample_background(random),
         clothes=tuple(

@@ -9,11 +9,17 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from fran_lightning.synthesis.parametric.head_model import EYE_LEFT, EYE_RIGHT, SKIN, HeadModel, Phenotype
+from fran_lightning.synthesis.parametric.proportions import Proportions, reach
 from fran_lightning.synthesis.parametric.scene import Identity
 
 REFERENCE_AGE = 30.0
 NECK_PIVOT = np.array([0.0, 610.0, 20.0])
-NOSE_POINT_MM = 699.0
+#: on the template, left side: both corners of the eye and the middles of the lids' edges; where the lips meet outside
+#: (cheilion); the dome of the nose's tip (pronasale); the chin's lowest point (gnathion)
+EYE_OPENING = np.array([[20.3, 727.5, 136.9], [43.2, 727.5, 134.1], [31.1, 724.2, 139.3], [31.1, 733.2, 139.7]])
+MOUTH_CORNER = np.array([25.3, 660.9, 142.0])
+NOSE_TIP = np.array([0.0, 696.9, 166.9])
+CHIN = np.array([0.0, 616.8, 137.8])
 BODY_SHARE = 0.3  # of the head's yaw that the shoulders follow
 
 #: channel of the ageing law -> targets and their weights at amount 1 ({} stands for l and r)
@@ -38,11 +44,12 @@ GEOMETRY: dict[str, dict[str, float]] = {
         "mouth/mouth-lowerlip-height-decr": 0.5,
         "mouth/mouth-upperlip-volume-decr": 0.6,
         "mouth/mouth-lowerlip-volume-decr": 0.5,
-        "mouth/mouth-angles-down": 0.12,
+        "mouth/mouth-angles-down": 0.2,
+        "mouth/mouth-trans-down": 0.4,
     },
     "nose_growth": {
         "nose/nose-scale-vert-incr": 0.25,
-        "nose/nose-point-down": 0.3,
+        "nose/nose-point-down": 0.1,
         "nose/nose-volume-incr": 0.3,
         "nose/nose-flaring-incr": 0.2,
     },
@@ -57,10 +64,14 @@ def phenotype_age(amounts: Mapping[str, float]) -> float:
     return 2 / 3 - 0.04 * max(0.0, 1 - amounts["maturing"]) + min(1.0, 0.8 * amounts["phenotype"]) / 3
 
 
-def target_weights(identity: Identity, amounts: Mapping[str, float]) -> dict[str, float]:
-    """Weights of all shape targets of an identity whose ageing channels stand at ``amounts``; no expression."""
+def target_weights(identity: Identity, amounts: Mapping[str, float], levers: Mapping[str, float]) -> dict[str, float]:
+    """Weights of all shape targets of an identity whose ageing channels stand at ``amounts``; no expression.
+
+    Args:
+        levers: weights that give the head its proportions.
+    """
     phenotype = Phenotype(identity.gender, identity.weight, identity.ancestry, phenotype_age(amounts))
-    weights = phenotype.target_weights() | identity.local_changes
+    weights = phenotype.target_weights() | identity.local_changes | dict(levers)
     for channel, targets in GEOMETRY.items():
         for name, weight in targets.items():
             for side in "lr" if "{}" in name else "l":
@@ -101,25 +112,23 @@ class Body:
     def __init__(self, model: HeadModel, identity: Identity) -> None:
         self.model, self.identity = model, identity
         template = model.template
-        x, y, z = template.T
+        _, y, z = template.T
         skin = model.part == SKIN
         self._eyes = {side: np.flatnonzero(model.part == part) for side, part in (("l", EYE_LEFT), ("r", EYE_RIGHT))}
         self._stable = np.flatnonzero(skin & (y > 745))
         scalp = smoothstep(790, 825, y - 0.25 * (z - 60)) + smoothstep(20, -15, z) * smoothstep(640, 680, y)
         ears = model.masks["ears"]
         self._held = np.clip(scalp * (1 - ears) + 1 - smoothstep(545, 606, y), 0, 1)[:, None] * skin[:, None]
-        lips = model.masks["lips"] > 0.5
-        front_lips = np.flatnonzero(lips)
-        self._corner = {
-            "l": front_lips[np.argmax(x[front_lips])],
-            "r": front_lips[np.argmin(x[front_lips])],
+        self._corner = {side: _nearest(template, MOUTH_CORNER * [sign, 1, 1]) for side, sign in (("l", 1), ("r", -1))}
+        self._nose, self._chin = _nearest(template, NOSE_TIP), _nearest(template, CHIN)
+        self._opening = {
+            side: [_nearest(template, point * [sign, 1, 1]) for point in EYE_OPENING]
+            for side, sign in (("l", 1), ("r", -1))
         }
-        # detectors put the nose's point above the foremost vertex, where the tip's highlight is
-        middle = np.flatnonzero(skin & (np.abs(x) < 3) & (z > 150))
-        self._nose = middle[np.argmin(np.abs(y[middle] - NOSE_POINT_MM))]
         self._expression = {f"action/{name}": weight for name, weight in identity.expression.items()}
         # chin and jaw belong to the head although the neck reaches higher behind them
         self._pivot_height = smoothstep(555, 640, y + 0.8 * np.maximum(z - 85, 0))[:, None]
+        self._levers = reach(identity.proportions, self._measure)
         reference = self._raw(REFERENCE_AGE)
         eyes = (reference[self._eyes["l"]].mean(0) + reference[self._eyes["r"]].mean(0)) / 2
         wanted = (template[self._eyes["l"]].mean(0) + template[self._eyes["r"]].mean(0)) / 2
@@ -127,7 +136,21 @@ class Body:
 
     def _raw(self, age: float) -> np.ndarray:
         amounts = self.identity.pattern.amounts(age)
-        return self.model.shape(target_weights(self.identity, amounts) | self._expression)
+        return self.model.shape(target_weights(self.identity, amounts, self._levers) | self._expression)
+
+    def _measure(self, levers: Mapping[str, float]) -> Proportions:
+        """Of the head at rest at the reference age."""
+        amounts = self.identity.pattern.amounts(REFERENCE_AGE)
+        vertices = self.model.shape(target_weights(self.identity, amounts, levers))
+        face = self.landmarks(vertices)
+        eyes, mouth = (face.left_eye + face.right_eye) / 2, (face.left_mouth + face.right_mouth) / 2
+        return Proportions(
+            eye_distance=float(np.linalg.norm(face.left_eye - face.right_eye)),
+            nose=float((eyes - face.nose)[1]),
+            mouth=float((eyes - mouth)[1]),
+            chin=float((eyes - vertices[self._chin])[1]),
+            mouth_width=float(np.linalg.norm(face.left_mouth - face.right_mouth)),
+        )
 
     def neutral(self, age: float) -> np.ndarray:
         """Coarse vertices (V, 3) at ``age``, aligned to the reference age, facing forward."""
@@ -164,13 +187,14 @@ class Body:
         return (self.rotation() * local).apply([0.0, 0.0, 1.0])
 
     def landmarks(self, vertices: np.ndarray) -> Landmarks:
-        """The five points of posed coarse vertices; eyes are the fronts of the eyeballs."""
-        left, right = self.eye_centres(vertices)
-        forward = self.rotation().apply([0.0, 0.0, 13.0])
+        """The five points of posed coarse vertices; eyes are the middles of their openings, as annotators see them."""
+        left, right = (vertices[self._opening[side]].mean(0) for side in "lr")
         corners = self._corner
-        return Landmarks(
-            left + forward, right + forward, vertices[self._nose], vertices[corners["l"]], vertices[corners["r"]]
-        )
+        return Landmarks(left, right, vertices[self._nose], vertices[corners["l"]], vertices[corners["r"]])
+
+
+def _nearest(vertices: np.ndarray, point: np.ndarray) -> int:
+    return int(np.argmin(np.linalg.norm(vertices - point, axis=1)))
 
 
 def _similarity(source: np.ndarray, target: np.ndarray, stable: np.ndarray):

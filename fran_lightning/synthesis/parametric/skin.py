@@ -44,12 +44,29 @@ class SkinTextures:
     brows: np.ndarray
 
 
-def hair_colour(melanin: float, redness: float, grey: float = 0.0) -> np.ndarray:
-    """Linear RGB albedo of a hair, from pale blond to black; ``grey`` in [0, 1] bleaches it."""
+#: linear RGB albedo of a hair without pigment
+WHITE_HAIR = np.array([0.50, 0.455, 0.385], dtype=np.float32)
+_TURNING = 0.35  # how gradually a single hair turns white, as a share of the whole change
+
+
+def hair_colour(melanin: float, redness: float) -> np.ndarray:
+    """Linear RGB albedo of a hair with all its pigment, from pale blond to black."""
     tones = np.array([[0.62, 0.47, 0.27], [0.36, 0.22, 0.105], [0.15, 0.08, 0.042], [0.045, 0.027, 0.019], [0.012] * 3])
     colour = np.array([np.interp(melanin, [0, 0.3, 0.55, 0.8, 1], tones[:, c]) for c in range(3)])
     colour = colour * (1 + redness * np.array([0.5, 0.0, -0.25]) * (1 - melanin))
-    return (colour * (1 - grey) + grey * np.array([0.42, 0.41, 0.39])).astype(np.float32)
+    return colour.astype(np.float32)
+
+
+def greyed(colour: np.ndarray, grey: float, order: np.ndarray) -> np.ndarray:
+    """Colours (..., 3) of hairs that turn white one after the other, as real ones do: salt and pepper in between.
+
+    Args:
+        colour: (3,) with all the pigment.
+        grey: 0 none has turned to 1 all have.
+        order: (...) in [0, 1], when a hair's turn comes.
+    """
+    white = np.clip((grey * (1 + _TURNING) - order) / _TURNING, 0, 1).astype(np.float32)[..., None]
+    return colour * (1 - white) + white * WHITE_HAIR
 
 
 class SkinPainter:
@@ -76,6 +93,12 @@ class SkinPainter:
         self._brow = self._brow_map(identity.random("brows"))
         self._lashes = 0.7 * chart.eyelids
         self._beard, self._stubble = self._beard_maps(identity.random("beard"))
+        turns = identity.random("greying")
+        self._beard_order, self._brow_order = (
+            # streaks along the hairs, as wide as a few of them, spread evenly over [0, 1]
+            1 / (1 + np.exp(-1.7 * smooth_noise(turns, shape, extent, scale)))
+            for scale in ((3.0, 0.8), (0.7, 2.5))
+        )
         self._flush = (
             0.9 * chart.both_sides(44, 692, 14, 13)
             + 0.55 * chart.gaussian(0, 690, 11, 9)
@@ -259,8 +282,9 @@ class SkinPainter:
         albedo = albedo * (1 - lips + lips * lip_tone)
         albedo *= (1 - self._dark - 0.35 * self._lashes)[..., None]
         grey = min(1.0, 0.75 * amounts["greying"])
-        brow_hair = hair_colour(min(1.0, self.identity.hair.melanin + 0.1), self.identity.hair.redness, 0.6 * grey)
-        beard_hair = hair_colour(self.identity.hair.melanin, self.identity.hair.redness, grey)
+        hair = self.identity.hair
+        brow_hair = greyed(hair_colour(min(1.0, hair.melanin + 0.1), hair.redness), 0.6 * grey, self._brow_order)
+        beard_hair = greyed(hair_colour(hair.melanin, hair.redness), grey, self._beard_order)
         for cover, colour in (
             (0.55 * self._stubble, beard_hair * 1.2 + 0.02),
             (0.92 * self._beard, beard_hair),

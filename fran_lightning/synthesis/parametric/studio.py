@@ -9,12 +9,22 @@ import numpy as np
 import warp as wp
 from scipy import sparse
 
+from fran_lightning.perception.alignment import FaceSquare, crop
 from fran_lightning.synthesis.parametric import hair as hair_module
 from fran_lightning.synthesis.parametric import raycast, shading
 from fran_lightning.synthesis.parametric.background import paint_background
+from fran_lightning.synthesis.parametric.balance import balance
 from fran_lightning.synthesis.parametric.camera import frame
 from fran_lightning.synthesis.parametric.chart import RADIUS_MM, Chart, build_chart, chart_angle
-from fran_lightning.synthesis.parametric.film import LUMINANCE, develop, lens_blur
+from fran_lightning.synthesis.parametric.film import (
+    LUMINANCE,
+    Optics,
+    compress,
+    develop,
+    focus_blur,
+    lens_blur,
+    sensor_noise,
+)
 from fran_lightning.synthesis.parametric.glasses import build_glasses
 from fran_lightning.synthesis.parametric.head_model import (
     EYE_LEFT,
@@ -29,7 +39,7 @@ from fran_lightning.synthesis.parametric.head_model import (
 )
 from fran_lightning.synthesis.parametric.scene import Identity
 from fran_lightning.synthesis.parametric.shape import REFERENCE_AGE, Body
-from fran_lightning.synthesis.parametric.skin import SkinPainter, hair_colour
+from fran_lightning.synthesis.parametric.skin import WHITE_HAIR, SkinPainter, hair_colour
 
 # the 19 classes of CelebAMask-HQ in zllrunning's order; left and right are the subject's
 BACKGROUND, SKIN_CLASS, L_EYE, R_EYE, GLASSES, L_EAR, R_EAR, NOSE = 0, 1, 4, 5, 6, 7, 8, 10
@@ -38,6 +48,8 @@ MOUTH_CLASS, U_LIP, L_LIP, NECK, CLOTH_CLASS, HAIR = 11, 12, 13, 14, 16, 17
 STATIC_CLASSES = (BACKGROUND, CLOTH_CLASS, HAIR)
 _LIGHT_KNOTS = (18.0, 85.0)
 _LAMP_RAYS, _AMBIENT_RAYS = 10, 40
+_BALANCED_AT, _SHARP_AT = 128, 256  # pixels of the aligned face on which light and sharpness are judged
+_BACKGROUND_MM = 1e5  # what is farther away than this is background
 
 
 @dataclass(frozen=True)
@@ -160,11 +172,23 @@ class Studio:
         image_size: edge of the square pictures in pixels.
         device: ``cpu`` or ``cuda``.
         before: the studio of the frame before, in a clip of one person: skin, camera and exposure are kept.
+        optics: strengths of the camera's faults.
+        grey_hair: hair of the scalp turns grey; without, its pixels are the same at all ages.
     """
 
-    def __init__(self, identity: Identity, image_size: int, device: str = "cpu", before: Studio | None = None) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        image_size: int,
+        device: str = "cpu",
+        before: Studio | None = None,
+        optics: Optics | None = None,
+        grey_hair: bool = False,
+    ) -> None:
         raycast.initialise()
         self.identity, self.size, self.device = identity, image_size, device
+        self.optics = optics = optics or Optics()
+        self.grey_hair = grey_hair
         self.samples = samples_per_axis(image_size)
         self._face = _face_mesh(image_size)
         self.model = self._face.model
@@ -194,17 +218,30 @@ class Studio:
         surface.label = wp.array(self._label_with_scalp(), dtype=int, device=device)
         colour, label, depth = self._render(surface, empty, fine, 1)
         self.exposure = self._meter(colour, label) if before is None else before.exposure
-        self._static = self._make_layers(fine, reference, colour, label, depth)
-        surface.mesh = self._nothing().id
-        empty_stage, _, _ = self._render(surface, self._static, image_size, self.samples)
-        grain = identity.random("grain").standard_normal((image_size, image_size, 3), dtype=np.float32)
-        self._grain = 0.8 * cv2.GaussianBlur(grain, (0, 0), 0.6)
+        self._reference_look = fine, reference, colour, label, depth
+        self._static = self._make_layers(*self._reference_look)
+        deviation = identity.camera.noise * optics.noise
+        self._noise = sensor_noise(identity.random("grain"), image_size, deviation)
+        seen = self._surface(REFERENCE_AGE)
         if before is None:
-            whole, _, _ = self._render(self._surface(REFERENCE_AGE), self._static, image_size, self.samples)
-            self.blur = lens_blur(develop(whole, self.exposure), identity.camera.sharpness)
+            whole, label, _ = self._render(seen, self._static, image_size, self.samples)
+            square = FaceSquare.from_points(self.camera.project(self.body.landmarks(reference).stack(), image_size))
+            background = crop((label == BACKGROUND).astype(np.float32), square, _BALANCED_AT)
+            self.backlight, gain = balance(crop(whole, square, _BALANCED_AT), background, self.exposure)
+            self.exposure *= gain
+            self._light_background(self._static, self.backlight / gain)
+        else:  # the background was painted for the exposure that holds the gain
+            self.backlight = before.backlight
+            self._light_background(self._static, self.backlight)
+        whole, label, depth = self._render(seen, self._static, image_size, self.samples)
+        if before is None:
+            aligned = (crop(pixels, square, _SHARP_AT) for pixels in (develop(whole, self.exposure), self._noise))
+            self.blur = optics.lens * lens_blur(*aligned, identity.camera.sharpness) * square.side / _SHARP_AT
+            eyes = self.body.landmarks(reference).stack()[:2].mean(0)
+            self.focus_mm = float(np.linalg.norm(eyes - self.camera.position))
         else:
-            self.blur = before.blur
-        self._stage = self._photograph(empty_stage)
+            self.blur, self.focus_mm = before.blur, before.focus_mm
+        self._stage = self._make_stage(self._static, whole, label, depth)
 
     # -- light ---------------------------------------------------------------------------------------------------
     def _make_lighting(self) -> shading.Lighting:
@@ -333,9 +370,18 @@ class Studio:
 
     # -- layers that no age changes ------------------------------------------------------------------------------
     def _make_layers(
-        self, fine: int, reference: np.ndarray, head: np.ndarray, head_label: np.ndarray, head_depth: np.ndarray
+        self,
+        fine: int,
+        reference: np.ndarray,
+        head: np.ndarray,
+        head_label: np.ndarray,
+        head_depth: np.ndarray,
+        grey: float = 0.0,
     ) -> shading.Layers:
-        """Background, clothes and hair; ``head`` and its label and depth show the reference age at sample size."""
+        """Background, clothes and hair; ``head`` and its label and depth show the reference age at sample size.
+
+        The share ``grey`` of the hairs is white.
+        """
         identity = self.identity
         picture = paint_background(identity.background, self.size) / self.exposure
         back = cv2.resize(picture, (fine, fine), interpolation=cv2.INTER_LINEAR)
@@ -346,15 +392,14 @@ class Studio:
         strands = hair_module.grow(self.model, self.body, identity, strand_count(self.size, identity))
         self.strands, self.hair_layers = strands, ()
         if strands is not None:
-            near, beside = hair_module.draw(strands, identity, self.camera, head_depth, self.device)
+            near, beside = hair_module.draw(strands, identity, self.camera, head_depth, self.device, grey)
             self.hair_layers = near, beside
             wins = beside.mask & (beside.depth < depth)
             back[wins], label[wins], depth[wins] = beside.colour[wins], HAIR, beside.depth[wins]
             # the scalp between the hairs must not age, or pixels of hair would change: it belongs to the front layer
             scalp = (head_label == HAIR) & (head_depth < depth)
-            roots = (
-                0.5 * np.array(identity.light.ambient[4]) * hair_colour(identity.hair.melanin, identity.hair.redness)
-            )
+            pigment = hair_colour(identity.hair.melanin, identity.hair.redness)
+            roots = 0.5 * np.array(identity.light.ambient[4]) * (pigment + grey * (WHITE_HAIR - pigment))
             inward = cv2.distanceTransform(scalp.astype(np.uint8), cv2.DIST_L2, 3)[scalp]
             cover = 0.6 * np.clip(inward * 2 * self.camera.half * identity.camera.distance_mm / fine / 5, 0, 1)[:, None]
             front[scalp, :3] = (1 - cover) * head[scalp] + cover * roots
@@ -370,6 +415,42 @@ class Studio:
             front[gaps, :3] = np.where(seen[gaps, None], head[gaps], back[gaps])
             front[gaps, 3] = np.minimum(head_depth, depth)[gaps]
         return self._layers(back, depth, label, front)
+
+    def _light_background(self, layers: shading.Layers, factor: float) -> None:
+        """Change the brightness of the background in ``layers``."""
+        back, front = layers.back.numpy(), layers.front.numpy()
+        far = layers.back_depth.numpy() > _BACKGROUND_MM
+        back[far] *= np.float32(factor)
+        gaps = front[..., 3] > _BACKGROUND_MM  # the background seen between hairs
+        front[gaps, :3] *= np.float32(factor)
+        layers.back = wp.array(back, dtype=wp.vec3, device=self.device)
+        layers.front = wp.array(front, dtype=wp.vec4, device=self.device)
+
+    def _make_stage(
+        self, layers: shading.Layers, whole: np.ndarray, label: np.ndarray, depth: np.ndarray
+    ) -> np.ndarray:
+        """The picture (S, S, 3) whose pixels all ages show outside the head: a photograph of the scene without it.
+
+        Only hair that lies on the head is taken from the photograph of the reference age: the lens mixes into it what
+        it lies on, and that is skin at every age.
+        """
+        surface = self._surface(REFERENCE_AGE)
+        surface.mesh = self._nothing().id
+        empty, _, empty_depth = self._render(surface, layers, self.size, self.samples)
+        covered = (layers.front.numpy()[..., 3] > 0).reshape(self.size, self.samples, self.size, self.samples)
+        on_head = covered.all((1, 3)) & (label == HAIR)
+        return np.where(on_head[..., None], self._photograph(whole, depth), self._photograph(empty, empty_depth))
+
+    def _scene_at(self, age: float) -> tuple[shading.Layers, np.ndarray]:
+        """Layers and stage; the same for all ages unless the hair turns grey."""
+        if not self.grey_hair:
+            return self._static, self._stage
+        grey = min(1.0, self.identity.pattern.amounts(age)["greying"])
+        layers = self._make_layers(*self._reference_look, grey)
+        self._light_background(layers, self.backlight)
+        return layers, self._make_stage(
+            layers, *self._render(self._surface(REFERENCE_AGE), layers, self.size, self.samples)
+        )
 
     def _dress(self, fine: int, reference: np.ndarray, back, label, depth):
         """Clothes: the reference body below the neckline, a few millimetres out."""
@@ -396,16 +477,26 @@ class Studio:
     # -- pictures ------------------------------------------------------------------------------------------------
     def render(self, age: float) -> Frame:
         """The identity at ``age`` years (18 to 85)."""
-        linear, label, depth = self._render(self._surface(age), self._static, self.size, self.samples)
-        # the lens blurs across the head's edge; pixels outside take the picture without the head, equal at all ages
+        layers, stage = self._scene_at(age)
+        linear, label, depth = self._render(self._surface(age), layers, self.size, self.samples)
+        # the lens blurs across the head's edge; pixels outside are those of the stage, equal at all ages
         outside = np.isin(label, STATIC_CLASSES)[..., None]
         points = self.body.landmarks(self.body.posed(age)).stack()
-        picture = np.where(outside, self._stage, self._photograph(linear))
+        picture = np.where(outside, stage, self._photograph(linear, depth))
         return Frame(picture, label, depth, self.camera.project(points, self.size))
 
-    def _photograph(self, linear: np.ndarray) -> np.ndarray:
-        """Lens and film: (S, S, 3) linear light to uint8 sRGB."""
-        return develop(cv2.GaussianBlur(linear, (0, 0), self.blur), self.exposure, self._grain)
+    def _photograph(self, linear: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """Lens, focus, film and file: (S, S, 3) linear light at ``depth`` (S, S) millimetres to uint8 sRGB."""
+        picture = develop(focus_blur(linear, self._defocus(depth), self.blur), self.exposure, self._noise)
+        return compress(picture, self.optics.jpeg_quality)
+
+    def _defocus(self, depth: np.ndarray) -> np.ndarray:
+        """Blur in pixels (standard deviation) of things at ``depth``: of a thin lens that looks at the eyes."""
+        aperture = self.identity.camera.aperture_mm * self.optics.depth_blur
+        circle = aperture * np.abs(depth - self.focus_mm) / depth
+        circle[depth > _BACKGROUND_MM] = 0  # it is painted out of focus
+        pixels_per_mm = self.size / (2 * self.camera.half * self.focus_mm)
+        return 0.25 * circle * pixels_per_mm  # the deviation of a disc is a quarter of its diameter
 
     def _nothing(self) -> wp.Mesh:
         """A mesh that no ray meets."""
