@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from fran_lightning.errors import UserError
 from fran_lightning.perception.bisenet_v1 import BiSeNetV1
 from fran_lightning.perception.bisenet_v2 import AUXILIARY_HEADS, BiSeNetV2
+from fran_lightning.perception.folded import fold_batch_norms
 from fran_lightning.perception.parsing import FaceParser
-from fran_lightning.perception.parsing_classes import CLASS_NAMES, CLASS_ORDERS, SKIN
+from fran_lightning.perception.parsing_classes import CLASS_NAMES, CLASS_ORDERS, HAIR, SKIN
 from fran_lightning.perception.parsing_layouts import recognise
 from fran_lightning.perception.parsing_weights import load_parser, save_parser
 from fran_lightning.perception.pixels import imagenet_normalised
@@ -128,6 +129,29 @@ def test_probabilities_sum_to_one_at_every_size(small_file):
         found = parser.probabilities(torch.rand(1, 3, height, width) * 2 - 1)
         assert found.shape == (1, 19, height, width)
         assert torch.allclose(found.sum(dim=1), torch.ones(1, height, width), atol=1e-4)
+
+
+def test_own_parsers_answer_for_a_mirror_image_is_the_mirrored_answer(small_file):
+    parser, image = FaceParser(small_file, precision="float32"), torch.rand(1, 3, 96, 64) * 2 - 1
+    found, mirrored = parser.probabilities(image), parser.probabilities(image.flip(-1)).flip(-1)
+    assert parser.size == 320
+    left, right = CLASS_NAMES.index("l_eye"), CLASS_NAMES.index("r_eye")
+    torch.testing.assert_close(found[:, [left, right, HAIR]], mirrored[:, [right, left, HAIR]], atol=1e-5, rtol=0)
+    once = FaceParser(small_file, precision="float32", mirrored=False)
+    assert once.fingerprint != parser.fingerprint
+    assert (once.probabilities(image) - once.probabilities(image.flip(-1)).flip(-1)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("make", [lambda: BiSeNetV2(19), lambda: BiSeNetV1(19, 18)], ids=["v2", "v1"])
+def test_folded_batch_norms_keep_the_answer(make):
+    network = fill(make())
+    x = imagenet_normalised(_recipe_input())[..., :128, :128]
+    with torch.inference_mode():
+        expected, folded = network(x), fold_batch_norms(network)(x)
+    assert (expected - folded).abs().max() < 1e-4 * expected.abs().max()
+    left = [name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    # the one before a convolution stays
+    assert left == (["segment.S5_5.bn"] if isinstance(network, BiSeNetV2) else [])
 
 
 def test_mask_is_the_sum_of_its_classes(small_file):

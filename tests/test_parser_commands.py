@@ -96,6 +96,9 @@ def test_check_parser_prints_and_writes_all_its_figures(tmp_path, parser_file, p
 def test_check_parser_refuses_what_it_cannot_check(tmp_path, parser_file, capsys):
     assert main(["check-parser", "--parser", str(parser_file)]) == 2
     assert "nothing to check" in capsys.readouterr().err
+    asked = ["check-parser", "--parser", str(parser_file), "--architecture", "bisenet_v1", "--photos", '["x.png"]']
+    assert main(asked) == 2
+    assert "is a BiSeNet V2, not a BiSeNet V1" in capsys.readouterr().err
     Image.new("RGB", (200, 200), (30, 90, 30)).save(tmp_path / "empty.png")
     assert main(["check-parser", "--parser", str(parser_file), "--photos", f'["{tmp_path}/empty.png"]']) == 0
     assert "no face" in capsys.readouterr().out

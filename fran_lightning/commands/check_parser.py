@@ -5,17 +5,20 @@ Every option adds its figures; the mask by landmarks and colour, which needs no 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
 if TYPE_CHECKING:
     from fran_lightning.evaluation.parsing import MaskedFace
 
+_Architecture = Literal["auto", "bisenet_v2", "bisenet_v1"]
+
 
 def configure(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--parser", type=str | None, default=None, help="run folder or weight file (default: the bundled parser)")
+    add("--architecture", type=_Architecture, default="auto", help="what the weight file has to be")
     add("--labelled", type=list[str], default=[], help="dataset folders with class maps, not those of the training")
     add("--ages", type=list[str], default=[], help="folders of identities at many ages: dataset or {age}_seed{id}.png")
     add("--photos", type=list[str], default=[], help="photos: files, folders or globs")
@@ -51,7 +54,7 @@ def run(args: Namespace) -> None:
 
     if not (args.labelled or args.ages or args.photos or args.films):
         raise UserError("nothing to check; give --labelled, --ages, --photos or --films")
-    parser, detector = FaceParser(args.parser), FaceDetector()
+    parser, detector = FaceParser(args.parser, architecture=args.architecture), FaceDetector()
     figures: dict[str, object] = {}
     pictures: list[MaskedFace] = []
     for root in args.labelled:

@@ -44,21 +44,10 @@ def run(args: Namespace) -> None:
     for label, name in (("inside the mask", "inside"), ("outside the mask", "outside")):
         print(f"  {label:<18}{getattr(figure.without, name):>14.3f}{getattr(figure.masked, name):>12.3f}")
     rows = [
-        Row(
-            "without\nmask",
-            [figure.before, None, figure.without.after, difference_picture(figure.before, figure.without.after)],
-        ),
-        Row(
-            "with\nmask",
-            [
-                figure.before,
-                figure.mask_picture,
-                figure.masked.after,
-                difference_picture(figure.before, figure.masked.after),
-            ],
-        ),
+        Row(caption, [figure.before, outcome.mask, outcome.after, difference_picture(figure.before, outcome.after)])
+        for caption, outcome in (("without\nmask", figure.without), ("with\nmask", figure.masked))
     ]
-    sheet = draw_sheet(["input", "mask", years, "difference x 4"], rows, 320)
+    sheet = draw_sheet(["input", "may change", years, "difference x 4"], rows, 320)
     with atomic_path(args.out) as temporary:
         sheet.save(temporary)
     print(f"written: {args.out}")

@@ -11,7 +11,7 @@ from fran_lightning.evaluation.extent import change_by_part, change_outside
 from fran_lightning.perception.alignment import FaceSquare, crop
 from fran_lightning.perception.face import NoFaceError
 from fran_lightning.perception.landmarks import CROP_SIZE, crop_landmarks
-from fran_lightning.reaging.masks import skin_mask
+from fran_lightning.reaging.masks import MaskKind, border_mask, skin_mask
 from fran_lightning.reaging.parsed_skin import parse_skin
 from fran_lightning.reaging.plan import SkinRequest
 from fran_lightning.reaging.reager import Reager
@@ -23,8 +23,15 @@ _TILE = 512
 
 @dataclass(frozen=True)
 class Outcome:
-    """One re-ageing: the face afterwards, uint8 RGB (S, S, 3), and by how much its parts changed, in 8-bit steps."""
+    """One re-ageing.
 
+    Attributes:
+        mask: where the face could change, (S, S, 3) uint8, white where it could wholly.
+        after: the face afterwards, uint8 RGB (S, S, 3).
+        parts: mean absolute change of each part of the face, in 8-bit steps; inside, outside: of the skin mask.
+    """
+
+    mask: np.ndarray
     after: np.ndarray
     parts: dict[str, float]
     inside: float
@@ -36,7 +43,6 @@ class MaskFigure:
     """What ``fran mask-figure`` shows, all cut out around the face, (S, S, 3) uint8."""
 
     before: np.ndarray
-    mask_picture: np.ndarray
     without: Outcome
     masked: Outcome
 
@@ -60,13 +66,13 @@ def compare_masks(reager: Reager, pixels: np.ndarray, source_age: float, target_
     mask = parse_skin(reager.parser, [request])[0].over(request.floor)
     mask = crop(mask, FaceSquare((CROP_SIZE - 1) / 2, (CROP_SIZE - 1) / 2, CROP_SIZE, 0.0), _TILE).clip(0, 1)
 
-    def outcome(kind: str) -> Outcome:
+    def outcome(kind: MaskKind, used: np.ndarray) -> Outcome:
         after = crop(reager.reage(pixels, target_age, source_age, kind), square, _TILE)
         outside, inside = change_outside(before, after, mask)
-        return Outcome(after, change_by_part(before, after, probabilities[0].cpu().numpy()), inside, outside)
+        picture = np.rint(np.repeat(used[..., None], 3, axis=2) * 255).astype(np.uint8)
+        return Outcome(picture, after, change_by_part(before, after, probabilities[0].cpu().numpy()), inside, outside)
 
-    picture = np.rint(np.repeat(mask[..., None], 3, axis=2) * 255).astype(np.uint8)
-    return MaskFigure(before, picture, outcome("none"), outcome("skin"))
+    return MaskFigure(before, outcome("none", border_mask(_TILE)), outcome("skin", mask))
 
 
 def difference_picture(before: np.ndarray, after: np.ndarray) -> np.ndarray:

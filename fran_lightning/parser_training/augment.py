@@ -12,11 +12,9 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations as A
 
 from fran_lightning.parser_training.repaint import repaint
-from fran_lightning.perception.parsing_classes import BACKGROUND, CLASSES, MIRRORED_PAIRS
+from fran_lightning.perception.parsing_classes import BACKGROUND, MIRRORED
 
-_MIRRORED = np.arange(CLASSES, dtype=np.uint8)
-for _left, _right in MIRRORED_PAIRS:
-    _MIRRORED[[_left, _right]] = _right, _left
+_MIRRORED = np.array(MIRRORED, dtype=np.uint8)
 
 
 class Augmentation:

@@ -13,8 +13,8 @@ GLASSES = 6
 EYES = (4, 5)
 BROWS = (2, 3)
 EARS = (7, 8)
-#: pairs that change places when a picture is mirrored
-MIRRORED_PAIRS = ((2, 3), (4, 5), (7, 8))
+#: what each class is in a mirrored picture: brows, eyes and ears change sides
+MIRRORED: tuple[int, ...] = (0, 1, 3, 2, 5, 4, 6, 8, 7, *range(9, CLASSES))
 
 #: what re-ages (paper, section 4.7): skin, brows, ears, nose, lips and neck; no eyes, glasses, jewellery, cloth or hair
 SKIN: tuple[int, ...] = (1, 2, 3, 7, 8, 10, 12, 13, 14)

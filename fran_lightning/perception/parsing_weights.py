@@ -44,6 +44,11 @@ class ParserNetwork:
     size: int
     metadata: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether ``fran fit-parser`` made it."""
+        return bool(self.metadata)
+
 
 def save_parser(path: str | os.PathLike[str], network: BiSeNetV2, metadata: Mapping[str, Any]) -> None:
     """Write a BiSeNet V2 without its auxiliary heads, as float16, atomically; ``metadata`` is plain JSON values."""
