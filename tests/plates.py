@@ -11,8 +11,9 @@ from films import moving_portrait
 
 from fran_lightning.reaging.colour import PlateColour
 
-#: (row, column) of planted pixels: on the cheek, on the forehead, and outside the face
+#: (row, column) of planted pixels: on the cheek, on the forehead, and outside the face; the last two on the cheek
 NAN, INFINITE, DARK, BRIGHT = (150, 190), (90, 200), (10, 10), (8, 370)
+LAMP, NEGATIVE = (150, 196), (150, 184)
 
 
 def light(index: int = 0, space: str = "rec709") -> np.ndarray:
@@ -25,6 +26,8 @@ def light(index: int = 0, space: str = "rec709") -> np.ndarray:
     pixels[DARK] = (-0.25, -0.0, 0.0)
     pixels[NAN] = (np.nan, 0.25, 0.125)
     pixels[INFINITE] = (0.5, np.inf, 0.25)
+    pixels[LAMP] = (3.75, 1.5, 0.5)
+    pixels[NEGATIVE] = (0.2, -0.02, 0.1)
     return pixels
 
 

@@ -14,7 +14,9 @@ from plates import (
     BRIGHT,
     DARK,
     INFINITE,
+    LAMP,
     NAN,
+    NEGATIVE,
     light,
     read_channels,
     read_header,
@@ -103,7 +105,7 @@ def test_a_float_plate_survives_outside_the_mask_to_the_bit(tmp_path, fran):
         for name in "RGB":
             same = same_bits(before[name], after[name])
             assert same[mask == 0].all()
-            for planted in (NAN, INFINITE, DARK, BRIGHT):
+            for planted in (NAN, INFINITE, DARK, BRIGHT, LAMP, NEGATIVE):
                 assert same[planted]
             assert np.isfinite(after[name][np.isfinite(before[name])]).all()
             delta = after[f"fran.delta.{name}"]
@@ -113,8 +115,9 @@ def test_a_float_plate_survives_outside_the_mask_to_the_bit(tmp_path, fran):
             changed |= ~same
         # most of the face did change, the pixels beside the planted ones too
         assert changed[mask > 0.5].mean() > 0.9
-        assert mask[NAN] > 0.5
-        assert changed[NAN[0], NAN[1] + 1]
+        for row, column in (NAN, LAMP, NEGATIVE):
+            assert mask[row, column] > 0.5
+            assert changed[row, column + 1]
         assert 0.29 < after["fran.age_map.Y"][mask > 0.9].min() <= after["fran.age_map.Y"].max() < 0.66
         before_header, after_header = (
             read_header(tmp_path / name) for name in (f"in/shot.{number}.exr", f"out/o.{number}.exr")
@@ -138,7 +141,20 @@ def test_half_stays_half_and_the_delta_says_what_rounding_left(tmp_path, reager)
         assert (after[f"fran.delta.{name}"] != 0).mean() > 0.05
 
 
-def test_highlights_on_the_face_are_kept_in_proportion(reager):
+def test_a_delta_fades_out_towards_what_no_screen_shows():
+    ramp = np.linspace(0.8, 1.2, 81, dtype=np.float32)
+    plate = np.repeat(np.stack([ramp, ramp / 2, ramp / 4], axis=-1)[None], 2, axis=0)
+    frame = ExrFrame(read_exr_from(plate), PlateColour("rec709"))
+    added = frame.add(Patch(0, 0, np.full(plate.shape, -0.2, np.float32)), tell=True).values[0]
+    above = ramp > 1
+    assert same_bits(frame.image.channels["R"][0], plate[0, :, 0])[above].all()
+    assert (added[above] == 0).all()
+    assert (added[ramp < 0.94] < -0.05)[:, 0].all()
+    # no step where it ends
+    assert np.abs(np.diff(added[:, 0])).max() < 0.025
+
+
+def test_highlights_get_a_change_in_proportion(reager):
     colour = PlateColour("rec709")
     plate = np.full((1, 4, 3), 6.0, np.float32)
     change = colour.plate_change(plate, np.full((1, 4, 3), -0.1, np.float32))
@@ -191,8 +207,9 @@ def test_the_change_is_the_same_in_every_colour_space(tmp_path, reager, space):
     frame, result = (ExrFrame(read_exr(tmp_path / f"{name}.1002.exr"), PlateColour(space)) for name in ("shot", "out"))
     seen, changed = (PlateColour(space).to_display(np.nan_to_num(one.image.rgb(), posinf=0)) for one in (frame, result))
     mask = result.image.channels["fran.mask.A"]
-    # Darken takes 0.25 of the network's span of 2; what is nearly black cannot get that much darker
-    bright = (mask > 0.999) & (seen.min(axis=-1) > 0.2)
+    # Darken takes 0.25 of the network's span of 2; what is nearly black cannot get that much darker,
+    # and what is nearly white fades into what is left alone
+    bright = (mask > 0.999) & (seen.min(axis=-1) > 0.2) & (seen.max(axis=-1) < 0.95)
     assert bright.sum() > 2000
     assert (changed - seen)[bright] == pytest.approx(-0.125, abs=2e-3)
     # and what the detector saw is the portrait

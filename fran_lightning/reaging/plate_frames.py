@@ -25,6 +25,7 @@ from fran_lightning.reaging.sequences import EXR_SUFFIX
 from fran_lightning.reaging.tracks import SEARCH_SIDE
 
 _HALF_MAXIMUM = 65504.0
+_FADE = 0.05  # below white, in scene light: over it a delta fades out, so that no edge shows where it ends
 
 
 class PlateFrame(Protocol):
@@ -65,7 +66,11 @@ class PlateFrame(Protocol):
 
 
 class ExrFrame:
-    """A frame of scene light. NaN and infinite pixels are never touched, and never seen by the network."""
+    """A frame of scene light.
+
+    Pixels with a value below 0, above 1, NaN or infinite are never touched: a screen shows nothing of what they hold,
+    so neither does the network see it. NaN and infinite ones are filled from their surroundings for its eyes.
+    """
 
     def __init__(self, image: ExrImage, colour: PlateColour) -> None:
         self.image = image
@@ -118,11 +123,17 @@ class ExrFrame:
         # flat indices are several times faster than masks
         flat = (rows + delta.top) * self.size[1] + columns + delta.left
         channels = [self.image.channels[name].reshape(-1) for name in COLOUR_CHANNELS]
-        plate = np.stack([channel[flat] for channel in channels], axis=-1, dtype=np.float32)
-        finite = np.isfinite(plate).all(axis=-1)
-        if not finite.all():
-            inside, flat, plate = inside[finite], flat[finite], plate[finite]
-        change = self._colour.plate_change(plate, delta.values.reshape(-1, 3)[inside] / 2)
+        values = [channel[flat].astype(np.float32, copy=False) for channel in channels]
+        brightest = np.maximum(np.maximum(values[0], values[1]), values[2])
+        # false for NaN, too
+        seen = (brightest <= 1) & (np.minimum(np.minimum(values[0], values[1]), values[2]) >= 0)
+        plate = np.stack(values, axis=-1)
+        if not seen.all():
+            inside, flat, plate, brightest = inside[seen], flat[seen], plate[seen], brightest[seen]
+        wanted = delta.values.reshape(-1, 3)[inside] / 2
+        bright = np.flatnonzero(brightest > 1 - _FADE)
+        wanted[bright] *= ((1 - brightest[bright]) / _FADE)[:, None]
+        change = self._colour.plate_change(plate, wanted)
         for index, channel in enumerate(channels):
             total = plate[:, index] + change[:, index]
             if channel.dtype == np.float16:
