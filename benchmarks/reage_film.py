@@ -86,7 +86,8 @@ def run(quick: bool, device: torch.device) -> Table:
             "An H.264 film (12 Mbit/s, grain) with a moving face (square of 620 pixels), re-aged to H.264. Both passes "
             "(decoding and looking for faces; decoding, cutting out, network, adding, encoding) and the loading of the "
             "models that look for faces included. Without network: a generator that costs nothing, so all the rest is "
-            "measured, with the face parser, which is a network too, and without. Peak memory is the process's, libraries and models included."
+            "measured, with the face parser, which is a network too, and without. Peak memory is the process's, "
+            "libraries and models included."
         ),
     )
 
