@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -19,6 +17,7 @@ from fran_lightning.callbacks.export_generator import ExportGenerator
 from fran_lightning.callbacks.preemption import Preemption
 from fran_lightning.data.datamodule import AgePairDataModule
 from fran_lightning.errors import UserError
+from fran_lightning.lightning_warnings import quieten
 from fran_lightning.module import FRANModule
 from fran_lightning.networks.precision import bfloat16_pays
 from fran_lightning.networks.weights import GENERATOR_FILE
@@ -136,28 +135,6 @@ def _best_precision(accelerator: str) -> str:
     return "bf16-mixed" if bfloat16_pays(torch.device("cuda" if on_gpu else "cpu")) else "32-true"
 
 
-def _quieten() -> None:
-    """Silence warnings about things that are as they should be here."""
-    # a run folder that is continued is not empty; csv_logger keeps its rows
-    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-    # pairs are made in the training process where the scale says so
-    warnings.filterwarnings("ignore", message="The '.*_dataloader' does not have many workers")
-    # losses that are off have unused parameters, and epochs may have fewer batches than the logging interval
-    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
-    # main() hands on the arguments that it was given
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended to run from within Python")
-    # LPIPS and the averaged generator belong in eval mode
-    warnings.filterwarnings("ignore", message="Found .* module.* in eval mode at the start of training")
-    # the sampler does start where the checkpoint stopped
-    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
-    # the model summary counts bytes as for float32
-    warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
-    # Lightning's own use of a tree function that torch renamed
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-
-
 @one_run()
 def run_lightning_cli(arguments: Sequence[str]) -> FRANCLI:
     """Run ``fit``, ``validate`` or ``test`` with command-line ``arguments``, the subcommand first.
@@ -165,7 +142,7 @@ def run_lightning_cli(arguments: Sequence[str]) -> FRANCLI:
     Raises:
         UserError: the user's mistake, also one that Lightning found.
     """
-    _quieten()
+    quieten()
     torch.set_float32_matmul_precision("high")
     failed = True
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 
 from fran_lightning.errors import UserError
 from fran_lightning.files import write_json
+from fran_lightning.lightning_warnings import quieten
 from fran_lightning.networks.precision import bfloat16_pays
 from fran_lightning.parser_training.callbacks import ExportParser, ParserSheet
 from fran_lightning.parser_training.faces import ParserDataModule
@@ -45,7 +45,7 @@ def fit_parser(
     if size < 64 or size % 32:
         raise UserError(f"--size {size} is no multiple of 32 from 64 on")
     pl.seed_everything(seed, verbose=False)
-    _quieten()
+    quieten()
     folder = choose_run_folder(run_dir, "runs", "parser")
     last = folder.last_checkpoint
     seen = int(read_checkpoint(last)["state_dict"]["images_seen"]) if last else 0
@@ -94,16 +94,3 @@ def fit_parser(
         f"augmented: mIoU {metrics['val/miou_augmented']:.3f}, skin IoU {metrics['val/skin_iou_augmented']:.3f}"
     )
     return folder.path / PARSER_FILE
-
-
-def _quieten() -> None:
-    """Silence warnings about things that are as they should be here."""
-    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-    warnings.filterwarnings("ignore", message="The '.*_dataloader' does not have many workers")
-    warnings.filterwarnings("ignore", message="Found .* module.* in eval mode at the start of training")
-    warnings.filterwarnings("ignore", message="Precision .* is not supported by the model summary")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    # the faces do start where the checkpoint stopped, and the schedule decides about the end
-    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch ended")
-    warnings.filterwarnings("ignore", message="`max_epochs` was not set")
