@@ -29,6 +29,8 @@ _RATE = Fraction(25)
 
 NetworkKind = Literal["none", "unet"]
 ParserKind = Literal["none", "auto"]
+#: What finds the skin, in words.
+SKIN_BY: dict[ParserKind, str] = {"none": "landmarks", "auto": "face parser"}
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ def run(quick: bool, device: torch.device) -> Table:
             figures = measure_apart(measure, setting, SLEEPING_THREADS)
             cells = [None, None] if figures is None else [figures.frames_per_second, figures.peak_megabytes]
             network = "none" if setting.network == "none" else f"FRANUNet(64, 4) at {setting.crop}"
-            skin = "landmarks" if setting.parser == "none" else "face parser"
-            rows.append([f"{setting.width} x {setting.height}", setting.frames, network, skin, *cells])
+            film = f"{setting.width} x {setting.height}"
+            rows.append([film, setting.frames, network, SKIN_BY[setting.parser], *cells])
             bar.advance()
     return Table(
         title="Re-ageing: films",

@@ -6,14 +6,13 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 
 from benchmarks.machine import peak_resident_bytes
 from benchmarks.processes import measure_apart
-from benchmarks.reage_film import Nothing
+from benchmarks.reage_film import SKIN_BY, Nothing, ParserKind
 from benchmarks.table import Table
 from fran_lightning.progress import progress_bar
 from fran_lightning.reaging.pipeline import SLEEPING_THREADS
@@ -29,7 +28,7 @@ class Setting:
     dtype: str
     compression: str
     passes: tuple[str, ...]
-    parser: Literal["none", "auto"] = "none"
+    parser: ParserKind = "none"
     width: int = 2048
     height: int = 1080
     crop: int = 512
@@ -67,8 +66,8 @@ def run(quick: bool, device: torch.device) -> Table:
             figures = measure_apart(measure, setting, SLEEPING_THREADS)
             cells = [None] * 5 if figures is None else [*vars(figures).values()]
             compression = "none" if setting.compression == "NO" else setting.compression
-            skin = "landmarks" if setting.parser == "none" else "face parser"
-            rows.append([setting.frames, setting.dtype, compression, ", ".join(setting.passes), skin, *cells])
+            written = ", ".join(setting.passes)
+            rows.append([setting.frames, setting.dtype, compression, written, SKIN_BY[setting.parser], *cells])
             bar.advance()
     return Table(
         title="Re-ageing: 2K EXR plates",
@@ -89,10 +88,9 @@ def run(quick: bool, device: torch.device) -> Table:
             "2048 x 1080 R, G, B in ACEScg: a portrait with grain, one moving face (aligned square of 650 pixels), "
             "a generator that costs nothing; the face parser, a network too, is in the last row alone. Search: "
             "reading, reducing and looking for faces. The other pass: reading, colour, cutting out, mask, paste and "
-            "writing. "
-            "The models that look for faces are loaded before the clock starts. Processor time is the sum over all "
-            "cores, and depends little on other programs. Peak memory is that of the process, libraries and models "
-            "included."
+            "writing. The models that look for faces are loaded before the clock starts. Processor time is the sum "
+            "over all cores, and depends little on other programs. Peak memory is that of the process, libraries and "
+            "models included."
         ),
     )
 

@@ -1,12 +1,12 @@
 """Colour spaces of plates: from scene light to what the network knows, and the way back for a change.
 
 The network learned from pictures as a screen shows them (sRGB's curve over Rec. 709 primaries, 0 to 1). A plate is
-taken there by OpenColorIO and its built-in ACES configuration. The curve is not clipped on the way of the result: light
-above white and below black has a display value too, so
+taken there by OpenColorIO and its built-in ACES configuration. The curve is not clipped on the way of the result:
+colours outside Rec. 709 have display values above white and below black, so
 
     result = plate + to_plate(display + delta) - to_plate(display)
 
-keeps highlights, and is the plate itself where the delta is zero (no pixel goes to the display and back).
+keeps them, and is the plate itself where the delta is zero (no pixel goes to the display and back).
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ class ExrFrame:
                 # what rounding to half left of the change
                 change[:, index] = total.astype(np.float32) - plate[:, index]
             # minus zero is not to become zero
-            before = channel[flat]
+            before = plate[:, index].astype(channel.dtype, copy=False)
             channel[flat] = np.where(total == before, before, total)
         if not tell:
             return None

@@ -6,9 +6,12 @@ people's are; detectors and alignments expect the proportions of people.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 
 import numpy as np
+
+from fran_lightning.synthesis.parametric.target_names import sided, signed
 
 #: women's and men's mean and the standard deviation in millimetres. Eyes: Dodgson 2004. The others: about Farkas 1994
 #: (n-prn, n-sto, n-gn, ch-ch; heights less the way from the nasion to the eyes), moved by up to 2 mm to where YuNet,
@@ -24,7 +27,7 @@ _COMMON = 0.4  # correlation of a measure with the size of the whole face
 _TOLERANCE_MM = 0.6
 _LARGEST = 1.1
 _STEPS = 4
-#: target pair (decrease, increase) and how readily it is used; sided ones are named with {} for l and r
+#: target pair (decrease, increase) and how readily it is used
 LEVERS = {
     ("eyes/{}-eye-trans-in", "eyes/{}-eye-trans-out"): 0.6,
     ("nose/nose-trans-up", "nose/nose-trans-down"): 0.5,
@@ -61,14 +64,13 @@ def sample_proportions(random: np.random.Generator, gender: float) -> Proportion
 def lever_weights(amounts: np.ndarray) -> dict[str, float]:
     """Target weights for signed ``amounts`` (len(LEVERS),) of the levers."""
     weights = {}
-    for (decrease, increase), amount in zip(LEVERS, amounts, strict=True):
-        name = increase if amount >= 0 else decrease
-        for side in "lr" if "{}" in name else "l":
-            weights[name.format(side)] = round(abs(float(amount)), 4)
+    for pair, amount in zip(LEVERS, amounts.tolist(), strict=True):
+        name, weight = signed(pair, amount)
+        weights |= dict.fromkeys(sided(name), round(weight, 4))
     return weights
 
 
-def reach(wanted: Proportions, measure) -> dict[str, float]:
+def reach(wanted: Proportions, measure: Callable[[Mapping[str, float]], Proportions]) -> dict[str, float]:
     """Target weights that give a head the proportions ``wanted``, as nearly as plausible weights can.
 
     Args:

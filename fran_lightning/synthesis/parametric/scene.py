@@ -9,6 +9,7 @@ import numpy as np
 
 from fran_lightning.synthesis.parametric.ageing import AgeingPattern, sample_pattern
 from fran_lightning.synthesis.parametric.proportions import Proportions, sample_proportions
+from fran_lightning.synthesis.parametric.target_names import signed
 
 HairStyle = Literal["buzz", "short", "side_part", "swept_back", "bob", "long", "curly", "bun", "receding"]
 BackgroundKind = Literal["studio", "bokeh", "indoor", "outdoor", "plain"]
@@ -172,20 +173,16 @@ _LOCAL = {
 _HEAD_FORMS = ("oval", "round", "rectangular", "square", "triangular", "invertedtriangular", "diamond")
 
 
-def _signed(pair: tuple[str, str], value: float) -> tuple[str, float]:
-    return (pair[1], value) if value >= 0 else (pair[0], -value)
-
-
 def _sample_local_changes(random: np.random.Generator) -> dict[str, float]:
     changes: dict[str, float] = {}
     for pair, deviation in _LOCAL.items():
         value = float(np.clip(random.normal(0, 0.75 * deviation), -0.8, 0.8))
         if "{}" not in pair[0]:
-            name, amount = _signed(pair, value)
+            name, amount = signed(pair, value)
             changes[name] = amount
             continue
         for side in "lr":
-            name, amount = _signed(pair, float(np.clip(value + random.normal(0, 0.05), -1, 1)))
+            name, amount = signed(pair, float(np.clip(value + random.normal(0, 0.05), -1, 1)))
             changes[name.format(side)] = amount
     forms = random.dirichlet(np.full(len(_HEAD_FORMS), 0.4)) * random.uniform(0.2, 0.8)
     changes |= {f"head/head-{form}": float(weight) for form, weight in zip(_HEAD_FORMS, forms, strict=True)}

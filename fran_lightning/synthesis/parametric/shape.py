@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from fran_lightning.synthesis.parametric.head_model import EYE_LEFT, EYE_RIGHT, SKIN, HeadModel, Phenotype
 from fran_lightning.synthesis.parametric.proportions import Proportions, reach
 from fran_lightning.synthesis.parametric.scene import Identity
+from fran_lightning.synthesis.parametric.target_names import sided
 
 REFERENCE_AGE = 30.0
 NECK_PIVOT = np.array([0.0, 610.0, 20.0])
@@ -74,8 +75,7 @@ def target_weights(identity: Identity, amounts: Mapping[str, float], levers: Map
     weights = phenotype.target_weights() | identity.local_changes | dict(levers)
     for channel, targets in GEOMETRY.items():
         for name, weight in targets.items():
-            for side in "lr" if "{}" in name else "l":
-                full = name.format(side)
+            for full in sided(name):
                 weights[full] = weights.get(full, 0.0) + weight * amounts[channel]
     return weights
 
@@ -107,9 +107,12 @@ class Body:
     The ages are aligned on the skull and the eyes of the reference age (anny's age shrinks the whole body), and
     scalp and shoulders are held, so that hair and clothes need not move. ``reference`` (V, 3) is the coarse head at
     the reference age, facing forward.
+
+    Args:
+        before: the body of the same person in another pose or expression, with the same proportions.
     """
 
-    def __init__(self, model: HeadModel, identity: Identity) -> None:
+    def __init__(self, model: HeadModel, identity: Identity, before: Body | None = None) -> None:
         self.model, self.identity = model, identity
         template = model.template
         _, y, z = template.T
@@ -119,16 +122,15 @@ class Body:
         scalp = smoothstep(790, 825, y - 0.25 * (z - 60)) + smoothstep(20, -15, z) * smoothstep(640, 680, y)
         ears = model.masks["ears"]
         self._held = np.clip(scalp * (1 - ears) + 1 - smoothstep(545, 606, y), 0, 1)[:, None] * skin[:, None]
-        self._corner = {side: _nearest(template, MOUTH_CORNER * [sign, 1, 1]) for side, sign in (("l", 1), ("r", -1))}
+        self._corner, self._opening = {}, {}
+        for side, mirror in (("l", [1, 1, 1]), ("r", [-1, 1, 1])):
+            self._corner[side] = _nearest(template, MOUTH_CORNER * mirror)
+            self._opening[side] = [_nearest(template, point) for point in EYE_OPENING * mirror]
         self._nose, self._chin = _nearest(template, NOSE_TIP), _nearest(template, CHIN)
-        self._opening = {
-            side: [_nearest(template, point * [sign, 1, 1]) for point in EYE_OPENING]
-            for side, sign in (("l", 1), ("r", -1))
-        }
         self._expression = {f"action/{name}": weight for name, weight in identity.expression.items()}
         # chin and jaw belong to the head although the neck reaches higher behind them
         self._pivot_height = smoothstep(555, 640, y + 0.8 * np.maximum(z - 85, 0))[:, None]
-        self._levers = reach(identity.proportions, self._measure)
+        self._levers = reach(identity.proportions, self._measure) if before is None else before._levers
         reference = self._raw(REFERENCE_AGE)
         eyes = (reference[self._eyes["l"]].mean(0) + reference[self._eyes["r"]].mean(0)) / 2
         wanted = (template[self._eyes["l"]].mean(0) + template[self._eyes["r"]].mean(0)) / 2

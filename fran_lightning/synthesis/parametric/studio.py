@@ -171,7 +171,7 @@ class Studio:
         identity: who and how.
         image_size: edge of the square pictures in pixels.
         device: ``cpu`` or ``cuda``.
-        before: the studio of the frame before, in a clip of one person: skin, camera and exposure are kept.
+        before: the studio of the frame before, in a clip of one person: skin, proportions, camera and exposure stay.
         optics: strengths of the camera's faults.
         grey_hair: hair of the scalp turns grey; without, its pixels are the same at all ages.
     """
@@ -188,11 +188,10 @@ class Studio:
         raycast.initialise()
         self.identity, self.size, self.device = identity, image_size, device
         self.optics = optics = optics or Optics()
-        self.grey_hair = grey_hair
         self.samples = samples_per_axis(image_size)
         self._face = _face_mesh(image_size)
         self.model = self._face.model
-        self.body = Body(self.model, identity)
+        self.body = Body(self.model, identity, None if before is None else before.body)
         self.skin = SkinPainter(self._face.chart, identity) if before is None else before.skin.with_expression(identity)
         reference = self.body.posed(REFERENCE_AGE)
         self.camera = frame(self.body.landmarks(reference), identity) if before is None else before.camera
@@ -218,8 +217,11 @@ class Studio:
         surface.label = wp.array(self._label_with_scalp(), dtype=int, device=device)
         colour, label, depth = self._render(surface, empty, fine, 1)
         self.exposure = self._meter(colour, label) if before is None else before.exposure
-        self._reference_look = fine, reference, colour, label, depth
-        self._static = self._make_layers(*self._reference_look)
+        backdrop, head = self._make_backdrop(fine, reference), (colour, label, depth)
+        self.strands = hair_module.grow(self.model, self.body, identity, strand_count(image_size, identity))
+        self._static = self._add_hair(backdrop, head)
+        # hair that turns grey is drawn anew for every age
+        self._without_hair = (backdrop, head) if grey_hair else None
         deviation = identity.camera.noise * optics.noise
         self._noise = sensor_noise(identity.random("grain"), image_size, deviation)
         seen = self._surface(REFERENCE_AGE)
@@ -229,10 +231,10 @@ class Studio:
             background = crop((label == BACKGROUND).astype(np.float32), square, _BALANCED_AT)
             self.backlight, gain = balance(crop(whole, square, _BALANCED_AT), background, self.exposure)
             self.exposure *= gain
-            self._light_background(self._static, self.backlight / gain)
+            self._background_gain = self.backlight / gain
         else:  # the background was painted for the exposure that holds the gain
-            self.backlight = before.backlight
-            self._light_background(self._static, self.backlight)
+            self.backlight = self._background_gain = before.backlight
+        self._light_background(self._static)
         whole, label, depth = self._render(seen, self._static, image_size, self.samples)
         if before is None:
             aligned = (crop(pixels, square, _SHARP_AT) for pixels in (develop(whole, self.exposure), self._noise))
@@ -241,7 +243,7 @@ class Studio:
             self.focus_mm = float(np.linalg.norm(eyes - self.camera.position))
         else:
             self.blur, self.focus_mm = before.blur, before.focus_mm
-        self._stage = self._make_stage(self._static, whole, label, depth)
+        self._stage = self._make_stage(self._static, surface, whole, label, depth)
 
     # -- light ---------------------------------------------------------------------------------------------------
     def _make_lighting(self) -> shading.Lighting:
@@ -369,30 +371,30 @@ class Studio:
         return wanted / max(luminance, 1e-4)
 
     # -- layers that no age changes ------------------------------------------------------------------------------
-    def _make_layers(
-        self,
-        fine: int,
-        reference: np.ndarray,
-        head: np.ndarray,
-        head_label: np.ndarray,
-        head_depth: np.ndarray,
-        grey: float = 0.0,
-    ) -> shading.Layers:
-        """Background, clothes and hair; ``head`` and its label and depth show the reference age at sample size.
-
-        The share ``grey`` of the hairs is white.
-        """
-        identity = self.identity
-        picture = paint_background(identity.background, self.size) / self.exposure
+    def _make_backdrop(self, fine: int, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Background and clothes at sample size: linear RGB, label and depth."""
+        picture = paint_background(self.identity.background, self.size) / self.exposure
         back = cv2.resize(picture, (fine, fine), interpolation=cv2.INTER_LINEAR)
         depth = np.full((fine, fine), 1e6, np.float32)
-        label = np.zeros((fine, fine), np.uint8)
-        back, label, depth = self._dress(fine, reference, back, label, depth)
+        return self._dress(fine, reference, back, np.zeros((fine, fine), np.uint8), depth)
+
+    def _add_hair(
+        self, backdrop: tuple[np.ndarray, ...], head: tuple[np.ndarray, ...], grey: float = 0.0
+    ) -> shading.Layers:
+        """The layers of a scene.
+
+        Args:
+            backdrop: RGB, label and depth without head and hair, at sample size.
+            head: RGB, label and depth of the head at the reference age, at sample size.
+            grey: share of the hairs that are white.
+        """
+        identity, fine = self.identity, len(backdrop[0])
+        back, label, depth = (np.array(plane) for plane in backdrop)
+        head_colour, head_label, head_depth = head
         front = np.zeros((fine, fine, 4), np.float32)
-        strands = hair_module.grow(self.model, self.body, identity, strand_count(self.size, identity))
-        self.strands, self.hair_layers = strands, ()
-        if strands is not None:
-            near, beside = hair_module.draw(strands, identity, self.camera, head_depth, self.device, grey)
+        self.hair_layers = ()
+        if self.strands is not None:
+            near, beside = hair_module.draw(self.strands, identity, self.camera, head_depth, self.device, grey)
             self.hair_layers = near, beside
             wins = beside.mask & (beside.depth < depth)
             back[wins], label[wins], depth[wins] = beside.colour[wins], HAIR, beside.depth[wins]
@@ -402,7 +404,7 @@ class Studio:
             roots = 0.5 * np.array(identity.light.ambient[4]) * (pigment + grey * (WHITE_HAIR - pigment))
             inward = cv2.distanceTransform(scalp.astype(np.uint8), cv2.DIST_L2, 3)[scalp]
             cover = 0.6 * np.clip(inward * 2 * self.camera.half * identity.camera.distance_mm / fine / 5, 0, 1)[:, None]
-            front[scalp, :3] = (1 - cover) * head[scalp] + cover * roots
+            front[scalp, :3] = (1 - cover) * head_colour[scalp] + cover * roots
             front[scalp, 3] = head_depth[scalp]
             # hair over the head is always in front of it, but not in front of clothes that cover it
             shown = near.mask & (near.depth < depth)
@@ -412,29 +414,29 @@ class Studio:
             mostly = np.kron(blocks.mean((1, 3)) >= 0.5, np.ones((self.samples, self.samples), bool))
             gaps = mostly & (front[..., 3] == 0)
             seen = head_depth < depth
-            front[gaps, :3] = np.where(seen[gaps, None], head[gaps], back[gaps])
+            front[gaps, :3] = np.where(seen[gaps, None], head_colour[gaps], back[gaps])
             front[gaps, 3] = np.minimum(head_depth, depth)[gaps]
         return self._layers(back, depth, label, front)
 
-    def _light_background(self, layers: shading.Layers, factor: float) -> None:
-        """Change the brightness of the background in ``layers``."""
+    def _light_background(self, layers: shading.Layers) -> None:
+        """Give the background in ``layers`` its brightness."""
+        factor = np.float32(self._background_gain)
         back, front = layers.back.numpy(), layers.front.numpy()
         far = layers.back_depth.numpy() > _BACKGROUND_MM
-        back[far] *= np.float32(factor)
+        back[far] *= factor
         gaps = front[..., 3] > _BACKGROUND_MM  # the background seen between hairs
-        front[gaps, :3] *= np.float32(factor)
+        front[gaps, :3] *= factor
         layers.back = wp.array(back, dtype=wp.vec3, device=self.device)
         layers.front = wp.array(front, dtype=wp.vec4, device=self.device)
 
     def _make_stage(
-        self, layers: shading.Layers, whole: np.ndarray, label: np.ndarray, depth: np.ndarray
+        self, layers: shading.Layers, surface: shading.Surface, whole: np.ndarray, label: np.ndarray, depth: np.ndarray
     ) -> np.ndarray:
         """The picture (S, S, 3) whose pixels all ages show outside the head: a photograph of the scene without it.
 
         Only hair that lies on the head is taken from the photograph of the reference age: the lens mixes into it what
-        it lies on, and that is skin at every age.
+        it lies on, and that is skin at every age. ``surface`` loses its mesh.
         """
-        surface = self._surface(REFERENCE_AGE)
         surface.mesh = self._nothing().id
         empty, _, empty_depth = self._render(surface, layers, self.size, self.samples)
         covered = (layers.front.numpy()[..., 3] > 0).reshape(self.size, self.samples, self.size, self.samples)
@@ -443,14 +445,12 @@ class Studio:
 
     def _scene_at(self, age: float) -> tuple[shading.Layers, np.ndarray]:
         """Layers and stage; the same for all ages unless the hair turns grey."""
-        if not self.grey_hair:
+        if self._without_hair is None:
             return self._static, self._stage
-        grey = min(1.0, self.identity.pattern.amounts(age)["greying"])
-        layers = self._make_layers(*self._reference_look, grey)
-        self._light_background(layers, self.backlight)
-        return layers, self._make_stage(
-            layers, *self._render(self._surface(REFERENCE_AGE), layers, self.size, self.samples)
-        )
+        layers = self._add_hair(*self._without_hair, min(1.0, self.identity.pattern.amounts(age)["greying"]))
+        self._light_background(layers)
+        surface = self._surface(REFERENCE_AGE)
+        return layers, self._make_stage(layers, surface, *self._render(surface, layers, self.size, self.samples))
 
     def _dress(self, fine: int, reference: np.ndarray, back, label, depth):
         """Clothes: the reference body below the neckline, a few millimetres out."""
